@@ -53,6 +53,11 @@ def azure_name(spec_id: str) -> str:
     return f"nbhd-{spec_id}"
 
 
+def account_code(spec_id: str) -> str:
+    """Short name of the account that people compare in the chat and on the welcome page; not a secret."""
+    return spec_id[-6:].upper()
+
+
 @dataclass(frozen=True)
 class Keyring:
     """Keys of one purpose by id; the first one is current, the others still verify."""

@@ -63,7 +63,7 @@ def structural(model: type[BaseModel]) -> Schema:
 def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
     if "$ref" in node:
         target = _inline(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
-        return target | {k: v for k, v in node.items() if k in ("description", "default")}
+        return target | {k: _present(v) for k, v in node.items() if k in ("description", "default")}
     if "anyOf" in node:
         (only,) = [option for option in node["anyOf"] if option.get("type") != "null"]
         rest = {k: v for k, v in node.items() if k not in ("anyOf", "title", "default")}
@@ -76,11 +76,17 @@ def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
             out[key] = {name: _inline(child, definitions) for name, child in value.items()}
         elif key == "items":
             out[key] = _inline(value, definitions)
-        elif key == "default" and value in (None, []):
-            continue
+        elif key == "default":
+            if value not in (None, []):
+                out[key] = _present(value)
         else:
             out[key] = value
     return out
+
+
+def _present(default: Any) -> Any:
+    """A default without absent fields."""
+    return {k: v for k, v in default.items() if v is not None} if isinstance(default, dict) else default
 
 
 def crd(kind: type[KubernetesObject]) -> Schema:

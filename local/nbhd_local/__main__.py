@@ -1,0 +1,5 @@
+"""``python -m nbhd_local``: see ``main.py``."""
+
+from nbhd_local.main import main
+
+main()

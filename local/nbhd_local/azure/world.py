@@ -1,0 +1,242 @@
+"""``AzureWorld``: Entra, ARM, a key vault and running container apps in one process, for tests and the demo.
+
+The real SDKs talk to it unmodified; ``credentials_env`` is all that a service needs besides the URLs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nbhd_local import web
+from nbhd_local.azure import arm, identities, role_assignments
+from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
+from nbhd_local.azure.entra import Entra
+from nbhd_local.azure.role_assignments import ACR_PULL, Access
+from nbhd_local.azure.runtime import ContainerRuntime
+from nbhd_local.azure.state import Delays, Environment, Identity, ResourceGroup, RoleAssignment, Subscription, key
+from nbhd_local.azure.traffic import Hold, Request, Traffic
+from nbhd_local.azure.vault import Vault
+from nbhd_local.azure.vault_store import SecretStore
+from nbhd_local.ca import Authority
+from nbhd_local.clock import Clock, utc_now
+
+_SUBSCRIPTION_ID = "5b0e7a1c-0000-4000-8000-6e6268640001"
+_TENANT_ID = "5b0e7a1c-0000-4000-8000-6e6268640002"
+
+
+class AzureWorld:
+    """A subscription with one cell: resource group, environment, vault, registry and pull identity.
+
+    ``images`` maps an image reference to the command that stands for it (default: the OpenClaw stand-in).
+    ``run_containers=False`` makes revisions ready without running anything.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        *,
+        clock: Clock = utc_now,
+        delays: Delays | None = None,
+        subscription_id: str = _SUBSCRIPTION_ID,
+        tenant_id: str = _TENANT_ID,
+        resource_group: str = "nbhd-cell-1",
+        location: str = "eastus2",
+        vault_name: str = "nbhd-cell-1",
+        environment_name: str = "nbhd-cell-1",
+        registry_server: str = "registry.local",
+        images: Mapping[str, Sequence[str]] | None = None,
+        run_containers: bool = True,
+        purge_protection: bool = True,
+        log_dir: Path | None = None,
+        arm_port: int = 0,
+        authority_port: int = 0,
+        vault_port: int = 0,
+    ) -> None:
+        self.delays = delays or Delays()
+        self.subscription_id, self.tenant_id = subscription_id, tenant_id
+        self.resource_group, self.location = resource_group, location
+        self.vault_name, self.environment_name, self.registry_server = vault_name, environment_name, registry_server
+        self.arm_url = self.authority_url = self.vault_url = ""
+        self.traffic = Traffic(clock)
+        self.runtime: ContainerRuntime | None = None
+        self._authority, self._clock, self._images = authority, clock, images or {}
+        self._run_containers, self._log_dir = run_containers, log_dir
+        self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
+        self._stack = contextlib.AsyncExitStack()
+        self._seed(purge_protection=purge_protection)
+
+    def _seed(self, *, purge_protection: bool) -> None:
+        now, group = self._clock(), self.resource_group
+        self.subscription = Subscription(self.subscription_id, self.tenant_id)
+        self.subscription.groups[group.lower()] = ResourceGroup(group, self.location)
+        domain = f"{self.environment_name}.{self.location}.azurecontainerapps.io"
+        environment = Environment(self.environment_name, group, self.location, domain)
+        self.subscription.environments[key(group, self.environment_name)] = environment
+        self.environment_id = self.subscription.environment_id(environment)
+        pull = Identity("nbhd-pull", group, self.location, {}, now)
+        self.subscription.identities[key(group, pull.name)] = pull
+        self.pull_identity_id = self.subscription.identity_id(pull).replace("/resourcegroups/", "/resourceGroups/")
+        registry = self.registry_server.partition(".")[0]
+        self.registry_id = (
+            f"{self.subscription.group_id(group)}/providers/Microsoft.ContainerRegistry/registries/{registry}"
+        )
+        grant = RoleAssignment(
+            str(uuid.uuid4()), self.registry_id, ACR_PULL, pull.principal_id, "ServicePrincipal", now
+        )
+        self.subscription.assignments[grant.name] = grant
+        self.entra = Entra(self.tenant_id)
+        self.operator_principal_id = str(uuid.uuid4())
+        self._client = self.entra.register_client(self.operator_principal_id)
+        self._access = Access(self.subscription, self._clock, self.delays)
+        self.vault = Vault(
+            f"{self.subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{self.vault_name}",
+            self.operator_principal_id,
+            SecretStore(self._clock, self.delays, purge_protection=purge_protection),
+            self._access,
+            self.entra,
+            self.traffic,
+        )
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            apps = ContainerApps(
+                self.subscription, await self._start_runtime(stack), self.vault.read_as, self._clock, self.delays
+            )
+            stack.push_async_callback(apps.aclose)
+            routes = [
+                *apps.routes(),
+                *identities.routes(self.subscription, self._clock),
+                *role_assignments.routes(self.subscription, self._clock, self.delays, self._has_vault),
+            ]
+            resource_manager = arm.application(
+                self.subscription,
+                self.entra,
+                self.traffic,
+                routes,
+                operator=self.operator_principal_id,
+                base_url=lambda: self.arm_url,
+            )
+            tls = self._authority.server_context()
+            for name, app in (
+                ("entra", self.entra.application(self.traffic)),
+                ("vault", self.vault.application()),
+                ("arm", resource_manager),
+            ):
+                url = await stack.enter_async_context(web.serve(app, tls=tls, port=self._ports[name]))
+                match name:
+                    case "entra":
+                        self.entra.url = self.authority_url = url
+                    case "vault":
+                        self.vault.url = self.vault_url = url
+                    case _:
+                        self.arm_url = url
+            stack.callback(self.traffic.release_all)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start_runtime(self, stack: contextlib.AsyncExitStack) -> ContainerRuntime | NoRuntime:
+        if not self._run_containers:
+            return NoRuntime(next(iter(self.subscription.environments.values())).default_domain)
+        if self._log_dir is None:
+            self._log_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbhd-replica-logs-")))
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        self.runtime = ContainerRuntime(
+            self.subscription,
+            self._access,
+            self.vault.read_as,
+            self._authority,
+            self._log_dir,
+            clock=self._clock,
+            delays=self.delays,
+            registry=(self.registry_server, self.registry_id),
+            images=self._images,
+        )
+        stack.push_async_callback(self.runtime.aclose)
+        return self.runtime
+
+    def _has_vault(self, resource_id: str) -> bool:
+        return resource_id.lower() == self.vault.resource_id.lower()
+
+    def credentials_env(self, folder: Path) -> dict[str, str]:
+        """Writes the federated token below ``folder`` and returns what azure-identity reads from the environment."""
+        token = folder / "azure-federated-token"
+        token.touch(mode=0o600)
+        token.write_text(self._client.assertion)
+        return {
+            "AZURE_TENANT_ID": self.tenant_id,
+            "AZURE_CLIENT_ID": self._client.client_id,
+            "AZURE_AUTHORITY_HOST": self.authority_url,
+            "AZURE_FEDERATED_TOKEN_FILE": str(token),
+        }
+
+    @property
+    def writes(self) -> int:
+        """How many changes were asked of ARM and the vault so far, refused ones included."""
+        return self.traffic.writes
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """Every request so far, oldest first."""
+        return self.traffic.log
+
+    def fail_next(
+        self,
+        method: str,
+        path_regex: str,
+        status: int,
+        code: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        after_commit: bool = False,
+        times: int = 1,
+    ) -> None:
+        """Makes the next matching requests fail, before or (``after_commit``) after they took effect."""
+        self.traffic.fail_next(
+            method, path_regex, status, code, headers=headers, after_commit=after_commit, times=times
+        )
+
+    def reset_next(self, method: str, path_regex: str, *, after_commit: bool = False, times: int = 1) -> None:
+        """Cuts the connection of the next matching requests, before or after they took effect."""
+        self.traffic.reset_next(method, path_regex, after_commit=after_commit, times=times)
+
+    def hold(self, method: str, path_regex: str, *, nth: int = 1, after_commit: bool = False) -> Hold:
+        """Freezes the nth matching request until it is released or dropped."""
+        return self.traffic.hold(method, path_regex, nth=nth, after_commit=after_commit)
+
+    def inventory(self) -> dict[str, dict[str, Any]]:
+        """All that exists, by kind and name, without any secret's value."""
+        subscription, store = self.subscription, self.vault.store
+        return {
+            "apps": {
+                app.name: {
+                    "tags": dict(app.body.get("tags") or {}),
+                    "provisioningState": app.provisioning_state,
+                    "latestRevision": app.latest_revision,
+                    "latestReadyRevision": app.latest_ready_revision,
+                    "fqdn": app.fqdn,
+                    "identities": sorted((app.body.get("identity") or {}).get("userAssignedIdentities") or {}),
+                }
+                for app in subscription.apps.values()
+            },
+            "identities": {
+                identity.name: {"tags": dict(identity.tags), "principalId": identity.principal_id}
+                for identity in subscription.identities.values()
+            },
+            "roleAssignments": {
+                held.name: {"scope": held.scope, "principalId": held.principal_id, "role": held.role_id}
+                for held in subscription.assignments.values()
+            },
+            "secrets": {s.name: {"versions": list(s.versions), "tags": dict(s.latest.tags)} for s in store.active()},
+            "deletedSecrets": {s.name: {"versions": list(s.versions)} for s in store.deleted()},
+        }

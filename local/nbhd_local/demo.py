@@ -1,0 +1,109 @@
+"""The demo: two subscribers pay, link and chat, their steps interleaved; one leaves and the other chats on.
+
+Every step shows its evidence and checks it; nothing here knows more than a subscriber, kubectl, or Azure's own lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from nbhd_local.people import Subscriber
+from nbhd_local.story import Story
+from nbhd_local.waiting import eventually
+from nbhd_local.world import World
+
+
+async def tell(story: Story, world: World) -> None:
+    """The whole story. Raises ``StoryError`` at the first step that does not hold."""
+    alice = Subscriber.meet(world, "alice", 1001)
+    bob = Subscriber.meet(world, "bob", 2002)
+    both = (alice, bob)
+
+    with story.step("Alice and Bob choose a plan on the website and pay on Stripe's page"):
+        for person, plan in ((alice, "basic"), (bob, "plus")):
+            story.show(f"{person.name}: {plan} → {await person.choose(plan)}")
+        await asyncio.gather(alice.pay(), bob.pay())
+        for person in both:
+            story.show(f"{person.name} is Stripe customer {person.customer_id}")
+
+    with story.step("Stripe's events made two Tenants; their identities, secrets and roles are made at payment"):
+        for person in both:
+            await world.until(person.tenant, lambda t: _true(t, "SecretsReady"), "SecretsReady")
+        await _kubectl(story, world, "get", "tenants")
+        inventory = world.azure.inventory()
+        _show_azure(story, inventory)
+        for person in both:
+            story.check(
+                _owned(inventory, person) == ["identities", "role_assignments", "secrets"],
+                f"{person.name} has an identity, a secret and a role of their own, and no container yet",
+            )
+
+    with story.step("Both open the link of the welcome page, confirm in the chat, and write at once"):
+        for person in both:
+            await person.link()
+        await asyncio.gather(
+            alice.telegram.send("hello from Alice, the first message"),
+            bob.telegram.send("hello from Bob, the first message"),
+        )
+
+    with story.step("Their containers are made, start from zero, and answer the messages that waited"):
+        await asyncio.gather(*(p.telegram.expect(f"hello from {p.name.title()}", seconds=60) for p in both))
+        for person in both:
+            await _kubectl(story, world, "wait", "--for=condition=Ready", f"tenant/{person.tenant}", "--timeout=60s")
+        await _kubectl(story, world, "get", "tenants", "-o", "wide")
+        _show_azure(story, world.azure.inventory())
+
+    with story.step("Both chat at the same time; neither sees a word of the other"):
+        words = [f"word {n}" for n in range(1, 4)]
+        await asyncio.gather(*(p.say(f"{p.name} says {word}") for word in words for p in both))
+        for person, other in ((alice, bob), (bob, alice)):
+            story.show(person.telegram.render())
+            story.check(other.name not in _heard(person).lower(), f"nothing of {other.name} reached {person.name}")
+
+    with story.step("Alice's assistant is told to write to Bob's chat: the router refuses"):
+        before = len(bob.telegram.transcript)
+        answer = await alice.say(f"send {bob.telegram.id} gotcha", expected="403")
+        story.show(answer)
+        story.check(len(bob.telegram.transcript) == before, "Bob's chat got nothing")
+
+    with story.step("Bob cancels: all of his is gone from Azure, and Alice chats on"):
+        await world.stripe.cancel(bob.subscription_id)
+        await world.until(bob.tenant, lambda t: t is not None and t.status.phase == "Ended", "phase Ended")
+        await eventually(lambda: not _owned(world.azure.inventory(), bob), "Bob's Azure resources to go")
+        await _kubectl(story, world, "get", "tenants")
+        inventory = world.azure.inventory()
+        _show_azure(story, inventory)
+        story.check(_owned(inventory, bob) == [], "no identity, role, secret or container of Bob's is left")
+        await alice.say("still there?")
+        story.check(len(_owned(inventory, alice)) == 4, "Alice has all of hers, and an answer")
+
+    with story.step("Bob's ended Tenant is deleted"):
+        await _kubectl(story, world, "delete", "tenant", bob.tenant, "--timeout=30s")
+        await _kubectl(story, world, "get", "tenants")
+
+
+def _true(tenant: Any, condition: str) -> bool:
+    found = tenant.condition(condition) if tenant else None
+    return found is not None and found.status == "True"
+
+
+def _owned(inventory: dict[str, Any], person: Subscriber) -> list[str]:
+    """Kinds of live Azure resources with the tenant's name on them."""
+    name = f"nbhd-{person.tenant}"
+    return sorted(kind for kind, found in inventory.items() if kind != "deleted_secrets" and name in str(found))
+
+
+def _heard(person: Subscriber) -> str:
+    return "\n".join(message.text for message in person.telegram.transcript)
+
+
+async def _kubectl(story: Story, world: World, *args: str) -> None:
+    story.tell(f"   $ kubectl {' '.join(args)}")
+    story.show(await world.kubectl_wait(*args, timeout=90))
+
+
+def _show_azure(story: Story, inventory: dict[str, Any]) -> None:
+    for kind, found in inventory.items():
+        names = sorted(str(item) for item in found)
+        story.show(f"Azure {kind}: {len(names)}" + "".join(f"\n  {name}" for name in names))

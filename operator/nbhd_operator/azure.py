@@ -1,0 +1,254 @@
+"""The calls to Azure that this operator makes, on the real SDK clients, in Azure's own wire form.
+
+Below ``resources/``: those know what to want, this knows how to ask. Every call is one request: no polling inside the
+SDK, no retries, a pinned api-version. Every failure leaves as an ``errors.Fault``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
+
+import aiohttp
+from azure.core.exceptions import AzureError
+from azure.identity.aio import WorkloadIdentityCredential
+from azure.keyvault.secrets import KeyVaultSecret
+from azure.keyvault.secrets.aio import SecretClient
+from azure.mgmt.appcontainers.aio import ContainerAppsAPIClient
+from azure.mgmt.authorization.v2022_04_01.aio import AuthorizationManagementClient
+from azure.mgmt.authorization.v2022_04_01.models import RoleAssignmentCreateParameters
+from azure.mgmt.msi.v2024_11_30.aio import ManagedServiceIdentityClient
+from azure.mgmt.msi.v2024_11_30.models import Identity
+
+from nbhd_operator.errors import NotFound, Terminal, classify
+from nbhd_operator.resources.base import Body, Place
+from nbhd_operator.settings import OperatorSettings
+from nbhd_operator.throttle import ThrottledTransport
+
+APPS_API = "2026-07-01"
+VAULT_API = "2025-07-01"
+_RECOVER_POLL = 1  # seconds; the SDK offers no single-request form of deleting and recovering
+_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    try:
+        yield
+    except AzureError as error:
+        raise classify(error) from None  # the SDK's exception prints whole responses
+
+
+class Azure:
+    """All clients of one process: one connection pool, one credential."""
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        self._settings = settings
+        self._resources = contextlib.AsyncExitStack()
+        self._apps: dict[str, ContainerAppsAPIClient] = {}
+        self._identities: dict[str, ManagedServiceIdentityClient] = {}
+        self._roles: dict[str, AuthorizationManagementClient] = {}
+        self._vaults: dict[str, SecretClient] = {}
+
+    async def __aenter__(self) -> Self:
+        tls = ssl.create_default_context()  # obeys SSL_CERT_FILE; once, for a context per request is slow
+        pool = aiohttp.TCPConnector(ssl=tls, limit=50)
+        self._session = await self._resources.enter_async_context(
+            aiohttp.ClientSession(connector=pool, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        )
+        self._probes = await self._resources.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=50), timeout=_PROBE_TIMEOUT)
+        )
+        self._transport = ThrottledTransport(self._session)
+        settings = self._settings
+        self._credential = await self._resources.enter_async_context(
+            WorkloadIdentityCredential(
+                tenant_id=settings.azure_tenant_id,
+                client_id=settings.azure_client_id,
+                token_file_path=settings.azure_token_file,
+                authority=settings.authority_host,
+                disable_instance_discovery=settings.azure_mock,
+                transport=self._transport,
+                retry_total=1,
+            )
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._resources.aclose()
+
+    # -- container apps -----------------------------------------------------------------------------------------------
+
+    async def get_app(self, place: Place, name: str) -> Body:
+        """The app."""
+        with _faults():
+            return _wire(await self._app_client(place).container_apps.get(place.resource_group, name))
+
+    async def list_apps(self, place: Place) -> AsyncIterator[Body]:
+        """All apps of the cell's resource group, page by page."""
+        with _faults():
+            async for app in self._app_client(place).container_apps.list_by_resource_group(place.resource_group):
+                yield _wire(app)
+
+    async def put_app(self, place: Place, name: str, body: Body) -> Body:
+        """Begins to create or replace the app; the answer describes what Azure took on."""
+        with _faults():
+            poller = await self._app_client(place).container_apps.begin_create_or_update(
+                place.resource_group, name, dict(body), polling=False
+            )
+            return _wire(await poller.result())
+
+    async def delete_app(self, place: Place, name: str) -> None:
+        """Begins to delete the app."""
+        with _faults():
+            await self._app_client(place).container_apps.begin_delete(place.resource_group, name, polling=False)
+
+    async def stop_app(self, place: Place, name: str) -> None:
+        """Begins to stop the app as a whole: it answers nothing and costs nothing."""
+        with _faults():
+            await self._app_client(place).container_apps.begin_stop(place.resource_group, name, polling=False)
+
+    async def start_app(self, place: Place, name: str) -> None:
+        """Begins to start a stopped app."""
+        with _faults():
+            await self._app_client(place).container_apps.begin_start(place.resource_group, name, polling=False)
+
+    async def answers(self, endpoint: str) -> bool:
+        """True if the app takes messages. This wakes it, and a cold start is waited for."""
+        try:
+            async with self._probes.get(f"{endpoint}/healthz", allow_redirects=False) as response:
+                return response.status == 200 and (await response.text()).strip() == "ok"
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
+            return False
+
+    # -- identities ---------------------------------------------------------------------------------------------------
+
+    async def get_identity(self, place: Place, name: str) -> Body:
+        """The identity."""
+        with _faults():
+            client = self._identity_client(place).user_assigned_identities
+            return _wire_readonly(await client.get(place.resource_group, name))
+
+    async def put_identity(self, place: Place, name: str, body: Body) -> Body:
+        """Creates or replaces the identity."""
+        with _faults():
+            client = self._identity_client(place).user_assigned_identities
+            wanted = Identity(location=body["location"], tags=dict(body["tags"]))
+            return _wire_readonly(await client.create_or_update(place.resource_group, name, wanted))
+
+    async def delete_identity(self, place: Place, name: str) -> None:
+        """Deletes the identity; one that is not there is fine."""
+        with _faults():
+            await self._identity_client(place).user_assigned_identities.delete(place.resource_group, name)
+
+    # -- role assignments ---------------------------------------------------------------------------------------------
+
+    async def list_role_assignments(self, place: Place, scope: str) -> list[Body]:
+        """The assignments at the scope and above it."""
+        with _faults():
+            pages = self._role_client(place).role_assignments.list_for_scope(scope, filter="atScope()")
+            return [_wire_readonly(found) async for found in pages]
+
+    async def put_role_assignment(self, place: Place, scope: str, name: str, properties: Body) -> Body:
+        """Assigns a role to a service principal."""
+        parameters = RoleAssignmentCreateParameters(
+            role_definition_id=properties["roleDefinitionId"],
+            principal_id=properties["principalId"],
+            principal_type="ServicePrincipal",  # Azure then accepts a principal that has not spread everywhere yet
+        )
+        with _faults():
+            return _wire_readonly(await self._role_client(place).role_assignments.create(scope, name, parameters))
+
+    async def delete_role_assignment(self, place: Place, scope: str, name: str) -> None:
+        """Takes the role away; an assignment that is not there is fine."""
+        with _faults():
+            await self._role_client(place).role_assignments.delete(scope, name)
+
+    # -- secrets ------------------------------------------------------------------------------------------------------
+
+    async def get_secret(self, place: Place, name: str) -> Body:
+        """The newest version, with its value."""
+        with _faults():
+            return _secret(await self._vault(place).get_secret(name))
+
+    async def set_secret(self, place: Place, name: str, value: str, tags: Body) -> Body:
+        """Adds a version."""
+        with _faults():
+            client = self._vault(place)
+            return _secret(await client.set_secret(name, value, tags=dict(tags), content_type="application/json"))
+
+    async def delete_secret(self, place: Place, name: str) -> None:
+        """Deletes all versions, softly; a secret that is not there is fine."""
+        with contextlib.suppress(NotFound), _faults():
+            await self._vault(place).delete_secret(name, _polling_interval=_RECOVER_POLL)
+
+    async def recover_secret(self, place: Place, name: str) -> None:
+        """Brings a softly deleted secret back."""
+        with _faults():
+            await self._vault(place).recover_deleted_secret(name, _polling_interval=_RECOVER_POLL)
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def _app_client(self, place: Place) -> ContainerAppsAPIClient:
+        subscription = place.subscription_id
+        if subscription not in self._apps:
+            self._apps[subscription] = ContainerAppsAPIClient(
+                self._credential, subscription, api_version=APPS_API, **self._arm()
+            )
+        return self._apps[subscription]
+
+    def _identity_client(self, place: Place) -> ManagedServiceIdentityClient:
+        subscription = place.subscription_id
+        if subscription not in self._identities:
+            self._identities[subscription] = ManagedServiceIdentityClient(
+                self._credential, subscription, api_version="2024-11-30", **self._arm()
+            )
+        return self._identities[subscription]
+
+    def _role_client(self, place: Place) -> AuthorizationManagementClient:
+        subscription = place.subscription_id
+        if subscription not in self._roles:
+            self._roles[subscription] = AuthorizationManagementClient(
+                self._credential, subscription, api_version="2022-04-01", **self._arm()
+            )
+        return self._roles[subscription]
+
+    def _arm(self) -> dict[str, Any]:
+        return {"base_url": self._settings.arm_url, "transport": self._transport, "retry_total": 0}
+
+    def _vault(self, place: Place) -> SecretClient:
+        url = place.vault_url
+        if not self._settings.vault_allowed(url):
+            raise Terminal("VaultNotTrusted", f"The Cell's vault {url} is not one of Microsoft's: correct the Cell.")
+        if url not in self._vaults:
+            self._vaults[url] = SecretClient(
+                url,
+                self._credential,
+                transport=self._transport,
+                retry_total=0,
+                api_version=VAULT_API,
+                verify_challenge_resource=not self._settings.azure_mock,
+            )
+        return self._vaults[url]
+
+
+def _wire(model: Any) -> Body:
+    found: Body = model.as_dict()
+    return found
+
+
+def _wire_readonly(model: Any) -> Body:
+    found: Body = model.serialize(keep_readonly=True)
+    return found
+
+
+def _secret(secret: KeyVaultSecret) -> Body:
+    properties = secret.properties
+    return {
+        "id": secret.id,
+        "value": secret.value,
+        "tags": properties.tags or {},
+        "enabled": properties.enabled is not False,
+    }

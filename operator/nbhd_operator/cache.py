@@ -1,0 +1,117 @@
+"""What the operator knows of the cluster: the last seen Tenants, Plans and Cells, with the indexes that decisions need.
+
+Filled by a list at start and at each sweep, kept fresh by ``handlers.py``. A watch may lose a deletion, so whoever is
+about to refuse something because of *another* object reads that one afresh first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from nbhd_crds.api import Cell, Plan, Tenant
+from nbhd_crds.api.meta import KubernetesObject
+
+
+class Key(NamedTuple):
+    """Names one Tenant; what the work queue holds."""
+
+    namespace: str
+    name: str
+
+
+def key_of(found: KubernetesObject) -> Key:
+    """The object's key."""
+    return Key(found.metadata.namespace, found.metadata.name)
+
+
+class Cache:
+    """Last seen objects. Older versions never replace newer ones."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[Key, Tenant] = {}
+        self.plans: dict[Key, Plan] = {}
+        self.cells: dict[Key, Cell] = {}
+        self._by_id: defaultdict[str, set[Key]] = defaultdict(set)
+        self._by_chat: defaultdict[int, set[Key]] = defaultdict(set)
+        self._placed: Counter[Key] = Counter()
+
+    def put_tenant(self, tenant: Tenant) -> set[Key]:
+        """Takes a Tenant in; returns the keys of all that this may concern."""
+        key = key_of(tenant)
+        before = self.tenants.get(key)
+        if before is not None and _newer(before, tenant):
+            return set()
+        concerned = self.drop_tenant(key) | {key}
+        self.tenants[key] = tenant
+        self._by_id[tenant.spec.id].add(key)
+        if tenant.spec.telegram:
+            self._by_chat[tenant.spec.telegram.chat_id].add(key)
+        if tenant.status.cell:
+            self._placed[Key(key.namespace, tenant.status.cell)] += 1
+        return concerned | self._sharing(tenant)
+
+    def drop_tenant(self, key: Key) -> set[Key]:
+        """Forgets a Tenant; returns the keys of those that shared something with it."""
+        before = self.tenants.pop(key, None)
+        if before is None:
+            return set()
+        self._by_id[before.spec.id].discard(key)
+        if not self._by_id[before.spec.id]:
+            del self._by_id[before.spec.id]
+        if before.spec.telegram:
+            chat = before.spec.telegram.chat_id
+            self._by_chat[chat].discard(key)
+            if not self._by_chat[chat]:
+                del self._by_chat[chat]
+        if before.status.cell:
+            self._placed[Key(key.namespace, before.status.cell)] -= 1
+        return self._sharing(before)
+
+    def replace(self, tenants: Iterable[Tenant], plans: Iterable[Plan], cells: Iterable[Cell]) -> None:
+        """Takes a complete list in; what is not in it is forgotten."""
+        found = {key_of(tenant): tenant for tenant in tenants}
+        for key in self.tenants.keys() - found.keys():
+            self.drop_tenant(key)
+        for tenant in found.values():
+            self.put_tenant(tenant)
+        self.plans = {key_of(plan): plan for plan in plans}
+        self.cells = {key_of(cell): cell for cell in cells}
+
+    def in_namespace(self, namespace: str) -> list[Key]:
+        """Keys of the namespace's Tenants."""
+        return [key for key in self.tenants if key.namespace == namespace]
+
+    def same_id(self, tenant: Tenant) -> list[Tenant]:
+        """Other Tenants with the same ``spec.id``."""
+        return self._others(self._by_id.get(tenant.spec.id, set()), tenant)
+
+    def same_chat(self, tenant: Tenant) -> list[Tenant]:
+        """Other Tenants that claim the same chat."""
+        if tenant.spec.telegram is None:
+            return []
+        return self._others(self._by_chat.get(tenant.spec.telegram.chat_id, set()), tenant)
+
+    def placed(self, cell: Key) -> int:
+        """How many Tenants live in the cell."""
+        return self._placed[cell]
+
+    def _sharing(self, tenant: Tenant) -> set[Key]:
+        keys = set(self._by_id.get(tenant.spec.id, ()))
+        if tenant.spec.telegram:
+            keys |= self._by_chat.get(tenant.spec.telegram.chat_id, set())
+        return keys
+
+    def _others(self, keys: set[Key], tenant: Tenant) -> list[Tenant]:
+        return [self.tenants[key] for key in keys if key != key_of(tenant)]
+
+
+def _newer(one: Tenant, other: Tenant) -> bool:
+    """True if ``one`` is the same object at a later version."""
+    if one.metadata.uid != other.metadata.uid:
+        return False
+    try:  # comparable as numbers by Kubernetes' own rule since 1.35 (KEP-5504)
+        return int(one.metadata.resource_version) > int(other.metadata.resource_version)
+    except ValueError:
+        return False

@@ -1,0 +1,131 @@
+"""The one tree of errors that talking to Azure may raise, and the one place where they are classed.
+
+The class follows Azure's ``error.code``, never the SDK's exception type or the bare HTTP status: a role that has not
+spread yet looks like a validation error, and "not found" may mean a missing resource group. What cannot be read is
+``Retryable``, never ``NotFound``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from azure.core.exceptions import AzureError, HttpResponseError
+
+ROLE_PROPAGATION = timedelta(minutes=15)
+"""How long after the role assignment was made Azure may refuse the secret that it allows to read."""
+
+_ABSENT = {
+    "DeletedSecretNotFound",
+    "NotFound",
+    "ResourceNotFound",
+    "RoleAssignmentNotFound",
+    "SecretNotFound",
+}
+_WAITING = {
+    "ContainerAppSecretKeyVaultUrlInvalid",
+    "InvalidParameterValueInContainerTemplate",
+}
+_TERMINAL = {
+    "CertificateSecretNotFound",
+    "InvalidSubscriptionId",
+    "ManagedEnvironmentNotFound",
+    "RequestDisallowedByPolicy",
+    "ResourceGroupNotFound",
+    "RoleAssignmentLimitExceeded",
+    "SubscriptionNotFound",
+    "VaultNotFound",
+}
+_RETRYABLE_400 = {"PrincipalNotFound", "FailedIdentityOperation", "InvalidResourceReference"}
+_ADVICE = {
+    "ResourceGroupNotFound": "Create the Cell's resource group or correct the Cell.",
+    "RoleAssignmentLimitExceeded": "The Cell's subscription is full for good: add a Cell and mark this unschedulable.",
+    "RequestDisallowedByPolicy": "Exempt the Cell's resource group from the Azure Policy that is named here.",
+    "SubscriptionNotFound": "Correct the Cell's subscriptionId.",
+}
+_KEY_VAULT_READ = re.compile(r"managed identity.+secret|secret.+managed identity", re.IGNORECASE | re.DOTALL)
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
+_CAMEL = re.compile(r"[^A-Za-z0-9]")
+_MESSAGE = 400
+
+
+class Fault(Exception):
+    """Azure did not do what was asked. ``reason`` is its error code, ``message`` is fit for a status."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
+class NotFound(Fault):  # noqa: N818 - the names say what follows from it
+    """The thing itself is not there."""
+
+
+class SoftDeleted(Fault):  # noqa: N818
+    """The secret's name is taken by a deleted secret, which must be recovered first."""
+
+
+class Retryable(Fault):  # noqa: N818
+    """May work later without anybody's doing; ``after`` is Azure's Retry-After in seconds, or 0."""
+
+    def __init__(self, reason: str, message: str, after: float = 0.0) -> None:
+        super().__init__(reason, message)
+        self.after = after
+
+
+class Waiting(Fault):  # noqa: N818
+    """Will work when a change has spread through Azure; the caller knows the deadline."""
+
+
+class Terminal(Fault):  # noqa: N818
+    """Will not work until a person changes something."""
+
+
+def classify(error: AzureError) -> Fault:
+    """The fault that an SDK exception stands for. Never quotes a URL's query, which may carry a token."""
+    if not isinstance(error, HttpResponseError):
+        return Retryable(type(error).__name__, "Azure could not be reached")
+    details = error.error
+    inner = _inner_code(details.innererror if details else None)
+    code = (details.code if details else None) or ""
+    said = _plain((details.message if details else None) or "")
+    status = error.status_code or 0
+    reason = _word(code) or (f"Http{status}" if status else type(error).__name__)
+    message = " ".join(part for part in (_ADVICE.get(code), f"Azure said: {said}" if said else "") if part)
+    message = message or f"Azure answered {status} without an explanation"
+    if inner == "ObjectIsDeletedButRecoverable" or (status == 409 and "deleted but recoverable" in said):
+        return SoftDeleted(inner or reason, message)
+    if code in _TERMINAL:
+        return Terminal(reason, message)
+    if status == 404 and code in _ABSENT:
+        return NotFound(reason, message)
+    if code in _WAITING and _KEY_VAULT_READ.search(said):
+        return Waiting(reason, message)
+    if status in (400, 405, 413, 422) and code and code not in _RETRYABLE_400:
+        return Terminal(reason, message)
+    return Retryable(reason, message, _retry_after(error))
+
+
+def _inner_code(inner: object) -> str | None:
+    code = inner.get("code") if isinstance(inner, dict) else None
+    return code if isinstance(code, str) else None
+
+
+def _retry_after(error: HttpResponseError) -> float:
+    headers = error.response.headers if error.response is not None else {}
+    for name, unit in (("Retry-After", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
+        try:
+            return min(float(headers.get(name, "")) * unit, 3600.0)
+        except ValueError:
+            continue
+    return 0.0
+
+
+def _plain(text: str) -> str:
+    return _QUERY.sub(r"\1", " ".join(text.split()))[:_MESSAGE]
+
+
+def _word(code: str) -> str:
+    word = _CAMEL.sub("", code)
+    return word if word[:1].isalpha() else ""

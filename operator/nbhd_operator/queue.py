@@ -1,0 +1,197 @@
+"""The work queue: which tenants need a look, in which order, and when.
+
+The informer (``handlers.py``) adds keys; the workers (``controller.py``) take them. A key waits at most once however
+often it is added, is with one worker at a time, and may have one delayed wake-up. Nothing here survives a restart, and
+nothing needs to: the informer adds every object at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class Closed(Exception):  # noqa: N818 - a signal to the workers rather than an error
+    """The queue gives out no more work."""
+
+
+class Priority(IntEnum):
+    """Lower goes first."""
+
+    LIVE = 0
+    """Something changed just now."""
+    DELAYED = 1
+    """A wake-up that was asked for earlier."""
+    BACKLOG = 2
+    """Part of the list at start, or of a sweep."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Delays in seconds that grow by ``factor`` from ``first`` to ``most``, with ``jitter`` as a share of each."""
+
+    first: float
+    most: float
+    factor: float = 2.0
+    jitter: float = 0.25
+
+    def delay(self, attempt: int) -> float:
+        """Delay before the given attempt, counted from 0."""
+        steps = min(attempt, 64)  # keeps the power finite
+        plain = min(self.most, self.first * self.factor**steps)
+        return plain * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - jitter, not a secret
+
+
+@dataclass
+class _Entry:
+    waiting: Priority | None = None
+    running: bool = False
+    due: float | None = None
+    attempts: int = 0
+
+    @property
+    def idle(self) -> bool:
+        return self.waiting is None and not self.running and self.due is None and not self.attempts
+
+
+class WorkQueue(Generic[K]):
+    """De-duplicating, serial per key, with priorities, delayed wake-ups and per-key back-off.
+
+    For one event loop. ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._entries: dict[K, _Entry] = {}
+        self._ready: list[tuple[Priority, int, K]] = []  # may hold stale rows; the entry decides
+        self._timers: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+        self._still = asyncio.Event()
+        self._still.set()
+        self._running = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self.closed = False
+
+    def __len__(self) -> int:
+        return sum(entry.waiting is not None for entry in self._entries.values())
+
+    def add(self, key: K, priority: Priority = Priority.LIVE) -> None:
+        """Asks for a look at ``key``; while a worker has it, for another one afterwards."""
+        if self.closed:
+            return
+        entry = self._entries.setdefault(key, _Entry())
+        if entry.waiting is not None and entry.waiting <= priority:
+            return
+        entry.waiting = priority
+        if not entry.running:
+            heapq.heappush(self._ready, (priority, next(self._order), key))
+            self._changed.set()
+
+    def add_after(self, key: K, delay: float) -> None:
+        """Asks for a look after ``delay`` seconds, unless an earlier one is planned. Any look cancels it."""
+        if self.closed:
+            return
+        due = self._clock() + max(delay, 0.0)
+        entry = self._entries.setdefault(key, _Entry())
+        if entry.due is None or due < entry.due:
+            entry.due = due
+            heapq.heappush(self._timers, (due, next(self._order), key))
+            self._arm()
+
+    def retry(self, key: K, backoff: Backoff, at_least: float = 0.0) -> float:
+        """Asks for a look after the next delay of ``backoff``; returns that delay."""
+        entry = self._entries.setdefault(key, _Entry())
+        delay = max(backoff.delay(entry.attempts), at_least)
+        entry.attempts += 1
+        self.add_after(key, delay)
+        return delay
+
+    def attempts(self, key: K) -> int:
+        """How often ``retry`` was called for the key since it was forgotten."""
+        entry = self._entries.get(key)
+        return entry.attempts if entry else 0
+
+    def forget(self, key: K) -> None:
+        """Starts the key's back-off anew."""
+        if entry := self._entries.get(key):
+            entry.attempts = 0
+            self._drop_if_idle(key, entry)
+
+    async def get(self) -> K:
+        """The next key; the caller owes a ``done``. Raises ``Closed``."""
+        while True:
+            if self.closed:
+                raise Closed
+            self.tick()
+            if (key := self._take()) is not None:
+                return key
+            self._changed.clear()
+            await self._changed.wait()
+
+    def done(self, key: K) -> None:
+        """The worker is through with the key; if it was added meanwhile, it is next in line again."""
+        entry = self._entries[key]
+        entry.running = False
+        self._running -= 1
+        if entry.waiting is not None:
+            heapq.heappush(self._ready, (entry.waiting, next(self._order), key))
+        self._drop_if_idle(key, entry)
+        self._changed.set()
+        if self._running == 0:
+            self._still.set()
+
+    def close(self) -> None:
+        """Gives out no more work; whoever waits in ``get`` is told."""
+        self.closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._changed.set()
+
+    async def drained(self) -> None:
+        """Returns when no key is with a worker."""
+        await self._still.wait()
+
+    def tick(self) -> None:
+        """Makes the due wake-ups ready. The queue does this by itself; tests with their own clock call it."""
+        now = self._clock()
+        while self._timers and self._timers[0][0] <= now:
+            due, _, key = heapq.heappop(self._timers)
+            entry = self._entries.get(key)
+            if entry is not None and entry.due == due:
+                entry.due = None
+                self.add(key, Priority.DELAYED)
+        self._arm()
+
+    def _take(self) -> K | None:
+        while self._ready:
+            priority, _, key = heapq.heappop(self._ready)
+            entry = self._entries.get(key)
+            if entry is None or entry.running or entry.waiting != priority:
+                continue  # a stale row: it went out under a better priority
+            entry.waiting, entry.due, entry.running = None, None, True
+            self._running += 1
+            self._still.clear()
+            return key
+        return None
+
+    def _drop_if_idle(self, key: K, entry: _Entry) -> None:
+        if entry.idle:
+            del self._entries[key]
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._timers and not self.closed:
+            wait = max(self._timers[0][0] - self._clock(), 0.0)
+            self._alarm = asyncio.get_running_loop().call_later(wait, self.tick)

@@ -1,0 +1,83 @@
+"""What the router tells a chat on its own account, at most once in ten minutes per chat and sentence.
+
+``dispatch`` and ``linking`` call it; it goes to Telegram through ``telegram``. A notice is a courtesy: one that cannot
+be sent is logged and never holds up a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nbhd_router.errors import TelegramError
+from nbhd_router.telegram import Telegram
+from nbhd_router.texts import Text, Texts
+
+log = logging.getLogger(__name__)
+
+QUIET = 600.0  # seconds
+_REMEMBERED = 100_000
+
+
+class Notices:
+    """Sends sentences of the catalogue."""
+
+    def __init__(self, telegram: Telegram, texts: Texts, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._telegram = telegram
+        self._texts = texts
+        self._clock = clock
+        self._told: dict[tuple[int, Text], float] = {}
+
+    async def tell(self, chat: int, text: Text, *, account: str = "") -> None:
+        """Says it, unless it was said to this chat within the last ten minutes."""
+        now = self._clock()
+        last = self._told.get((chat, text))
+        if last is not None and now - last < QUIET:
+            return
+        self._told.pop((chat, text), None)
+        self._told[chat, text] = now  # at the end: the dict stays ordered by time
+        while len(self._told) > _REMEMBERED:
+            del self._told[next(iter(self._told))]
+        try:
+            await self._telegram.call("sendMessage", {"chat_id": chat, "text": self._texts.say(text, account)})
+        except TelegramError as error:
+            self._told.pop((chat, text), None)
+            log.warning("notice not sent", extra={"text": text.name, "error": str(error)})
+
+    async def answer(
+        self, chat: int, text: Text, *, account: str = "", buttons: Sequence[tuple[Text, str]] = ()
+    ) -> None:
+        """Answers something that was asked, every time. Raises ``TelegramError``.
+
+        ``buttons``: what stands on each, and its callback data.
+        """
+        message: dict[str, Any] = {"chat_id": chat, "text": self._texts.say(text, account)}
+        if buttons:
+            row = [{"text": self._texts.say(label), "callback_data": data} for label, data in buttons]
+            message["reply_markup"] = {"inline_keyboard": [row]}
+        await self._telegram.call("sendMessage", message)
+
+    async def remove_buttons(self, chat: int, message_id: int) -> None:
+        """Takes the keyboard away from one of our messages."""
+        try:
+            await self._telegram.call("editMessageReplyMarkup", {"chat_id": chat, "message_id": message_id})
+        except TelegramError as error:
+            log.debug("keyboard not removed", extra={"error": str(error)})
+
+    async def typing(self, chat: int) -> None:
+        """Shows that somebody is at work, for five seconds."""
+        try:
+            await self._telegram.call("sendChatAction", {"chat_id": chat, "action": "typing"})
+        except TelegramError as error:
+            log.debug("typing not shown", extra={"error": str(error)})
+
+    async def answer_query(self, query_id: str, text: str = "") -> None:
+        """Ends the spinner on a pressed button, with a short text if there is one."""
+        try:
+            await self._telegram.call(
+                "answerCallbackQuery", {"callback_query_id": query_id} | ({"text": text[:200]} if text else {})
+            )
+        except TelegramError as error:
+            log.debug("callback query not answered", extra={"error": str(error)})
