@@ -103,7 +103,8 @@ def bot_token(ring: Keyring, bot_id: int, platform: str, spec_id: str, version: 
 
 def same_secret(given: str, accepted: Iterable[str]) -> bool:
     """Constant-time comparison with each accepted secret."""
-    matches = [hmac.compare_digest(given.encode(), secret.encode()) for secret in accepted]
+    raw = given.encode(errors="surrogatepass")  # a header may hold anything
+    matches = [hmac.compare_digest(raw, secret.encode()) for secret in accepted]
     return any(matches)
 
 

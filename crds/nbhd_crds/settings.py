@@ -80,5 +80,7 @@ def read(settings: type[S], environ: dict[str, str] | None = None) -> S:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
+        if name in settings.model_fields:  # pydantic's name for a default that is not valid
+            name = str(settings.model_fields[name].validation_alias)
         reason = "is required" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{name}: {reason} (see .env.example)") from None

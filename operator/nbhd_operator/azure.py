@@ -17,6 +17,7 @@ from azure.identity.aio import WorkloadIdentityCredential
 from azure.keyvault.secrets import KeyVaultSecret
 from azure.keyvault.secrets.aio import SecretClient
 from azure.mgmt.appcontainers.aio import ContainerAppsAPIClient
+from azure.mgmt.appcontainers.models import ContainerApp
 from azure.mgmt.authorization.v2022_04_01.aio import AuthorizationManagementClient
 from azure.mgmt.authorization.v2022_04_01.models import RoleAssignmentCreateParameters
 from azure.mgmt.msi.v2024_11_30.aio import ManagedServiceIdentityClient
@@ -96,7 +97,7 @@ class Azure:
         """Begins to create or replace the app; the answer describes what Azure took on."""
         with _faults():
             poller = await self._app_client(place).container_apps.begin_create_or_update(
-                place.resource_group, name, dict(body), polling=False
+                place.resource_group, name, ContainerApp(dict(body)), polling=False
             )
             return _wire(await poller.result())
 

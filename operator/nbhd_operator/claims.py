@@ -20,7 +20,8 @@ def chat_owner(tenant: Tenant, others: Iterable[Tenant]) -> Tenant:
 
     A Tenant that is being deleted or has ended claims nothing, so a subscriber may return with a new subscription.
     """
-    return min([tenant, *filter(_claims, others)], key=lambda one: (not _serves(one), *_age(one)))
+    claimants = list(filter(_claims, [tenant, *others])) or [tenant]
+    return min(claimants, key=lambda one: (not _serves(one), *_age(one)))
 
 
 def _age(tenant: Tenant) -> tuple[datetime.datetime, str]:

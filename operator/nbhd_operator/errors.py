@@ -49,7 +49,7 @@ _CAMEL = re.compile(r"[^A-Za-z0-9]")
 _MESSAGE = 400
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - this and its kinds are named for what follows from them
     """Azure did not do what was asked. ``reason`` is its error code, ``message`` is fit for a status."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -58,15 +58,15 @@ class Fault(Exception):
         self.message = message
 
 
-class NotFound(Fault):  # noqa: N818 - the names say what follows from it
+class NotFound(Fault):
     """The thing itself is not there."""
 
 
-class SoftDeleted(Fault):  # noqa: N818
+class SoftDeleted(Fault):
     """The secret's name is taken by a deleted secret, which must be recovered first."""
 
 
-class Retryable(Fault):  # noqa: N818
+class Retryable(Fault):
     """May work later without anybody's doing; ``after`` is Azure's Retry-After in seconds, or 0."""
 
     def __init__(self, reason: str, message: str, after: float = 0.0) -> None:
@@ -74,11 +74,11 @@ class Retryable(Fault):  # noqa: N818
         self.after = after
 
 
-class Waiting(Fault):  # noqa: N818
+class Waiting(Fault):
     """Will work when a change has spread through Azure; the caller knows the deadline."""
 
 
-class Terminal(Fault):  # noqa: N818
+class Terminal(Fault):
     """Will not work until a person changes something."""
 
 
@@ -113,7 +113,7 @@ def _inner_code(inner: object) -> str | None:
 
 
 def _retry_after(error: HttpResponseError) -> float:
-    headers = error.response.headers if error.response is not None else {}
+    headers = getattr(error.response, "headers", None) or {}
     for name, unit in (("Retry-After", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
         try:
             return min(float(headers.get(name, "")) * unit, 3600.0)

@@ -1,4 +1,4 @@
-"""The configuration of one tenant's OpenClaw gateway: a pure builder of ``openclaw.json`` and the container's variables.
+"""The configuration of one tenant's OpenClaw gateway: pure builders of ``openclaw.json`` and of the variables.
 
 The hosted profile: one owner and nobody else may talk to it, no shell, no self-update, nothing reachable but the
 Telegram webhook. Secrets are placeholders that OpenClaw fills from its environment; the entrypoint puts them there from
@@ -40,7 +40,7 @@ def config(tenant: TenantSpec, chat_id: int, model: str, *, egress_url: str, mod
         },
         "update": {"checkOnStart": False},
         "browser": {"enabled": False},
-        "commands": {name: False for name in ("config", "bash", "debug", "restart", "plugins", "mcp")},
+        "commands": dict.fromkeys(("config", "bash", "debug", "restart", "plugins", "mcp"), False),
         "plugins": {"allow": ["telegram", "memory-core"]},
         "tools": {
             "profile": "minimal",

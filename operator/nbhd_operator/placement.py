@@ -1,11 +1,10 @@
-"""In which Cell a Tenant lives. Pure. A Tenant is placed once; the choice is written to status before anything is made."""
+"""In which Cell a Tenant lives. Pure. It is placed once: the choice is in status before anything is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from nbhd_crds.api import Cell, Tenant
-
 from nbhd_operator.plans import Unresolved
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-from nbhd_crds.settings import BotKeys, GatewayKeys, ModelKeys, Settings, WebhookKeys
 from pydantic import Field, model_validator
+
+from nbhd_crds.settings import BotKeys, GatewayKeys, ModelKeys, Settings, WebhookKeys
 
 # Hosts that are Microsoft's. Any other one gets tokens and secrets only with AZURE_MOCK=true.
 _AUTHORITIES = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")

@@ -41,7 +41,7 @@ class Bucket:
         self._held_until = max(self._held_until, self._clock() + min(seconds, _LONGEST_HOLD))
 
 
-class ThrottledTransport(AioHttpTransport):
+class ThrottledTransport(AioHttpTransport):  # type: ignore[misc] # untyped upstream
     """The transport that all Azure clients share; the session is not closed with it."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from nbhd_crds.identity import account_code
 from nbhd_router import confirmation, update
 from nbhd_router.directory import Directory, State
+from nbhd_router.errors import TryLaterError
 from nbhd_router.linking import Linking
 from nbhd_router.notices import Notices
 from nbhd_router.texts import Text
@@ -52,7 +53,9 @@ class Commands:
             )
         else:
             route = self._directory.route(chat.id)
-            if route.state in (State.NOT_LINKED, State.UNKNOWN) or not route.spec_id:
+            if route.state is State.UNKNOWN:
+                raise TryLaterError("directory")
+            if not route.spec_id:
                 await self._notices.answer(chat.id, Text.WELCOME)
             else:
                 await self._notices.answer(chat.id, Text.WELCOME_BACK, account=account_code(route.spec_id))

@@ -6,6 +6,7 @@ container may answer 200 as well. Its body is never passed on: Telegram would ex
 
 from __future__ import annotations
 
+import io
 import ssl
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,7 @@ from nbhd_router.directory import Route
 
 WEBHOOK_PATH = "/telegram-webhook"
 _RECEIPT = "x-openclaw-delivery-accepted"
+_LARGE = 1 << 20  # bytes; aiohttp asks for a stream beyond that
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # Answers that blame the update itself. All others may change: 401 while credentials rotate, 404 while there is no app.
 _REFUSALS = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422, 431})
@@ -66,9 +68,10 @@ class Delivery:
             "X-Telegram-Bot-Api-Secret-Token": secret,
             "X-Update-Id": str(update_id),
         }
+        data = io.BytesIO(body) if len(body) > _LARGE else body
         try:
             async with self._session.post(
-                f"{endpoint}{WEBHOOK_PATH}", data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+                f"{endpoint}{WEBHOOK_PATH}", data=data, headers=headers, timeout=_TIMEOUT, allow_redirects=False
             ) as response:
                 return judge(response.status, response.headers.get(_RECEIPT))
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:

@@ -178,7 +178,7 @@ class Directory:
     def __init__(
         self,
         fresh: Callable[[], bool] = lambda: True,
-        changed: Callable[[int], None] = lambda chat: None,
+        changed: Callable[[int], None] = lambda _chat: None,
     ) -> None:
         """``fresh`` tells whether a miss can be believed; ``changed`` is called with a chat whose route may be new."""
         self.fresh = fresh

@@ -1,7 +1,8 @@
 """Takes waiting updates from the spool to where they belong: the chat's container, or the router's own answers.
 
-One lane has one worker and one update in flight, so a chat stays in order and waits for nobody else. The route is looked
-up at each attempt. Comes after ``intake`` and ``spool``; uses ``delivery`` for containers and ``commands`` for our own.
+One lane has one worker and one update in flight, so a chat stays in order and waits for nobody else. The route is
+looked up at each attempt. Comes after ``intake`` and ``spool``; uses ``delivery`` for containers and ``commands`` for
+our own.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Dispatcher:
         self._clock = clock
         self._slots = asyncio.Semaphore(concurrency)
         self._lanes: dict[Lane, _Worker] = {}
+        self._running = False
         self._started = 0.0
 
     @property
@@ -131,13 +133,13 @@ class Dispatcher:
             except DatabaseError as error:
                 log.error("spool not readable", extra={"error": str(error)})
                 await asyncio.sleep(1)
-        self._started = self._clock()
+        self._started, self._running = self._clock(), True
         for lane in lanes:
             self.wake(lane)
 
     async def stop(self) -> None:
         """Stops all work; what is not finished stays in the spool."""
-        self._started = 0.0
+        self._running = False
         tasks = [worker.task for worker in self._lanes.values()]
         for task in tasks:
             task.cancel()
@@ -146,7 +148,7 @@ class Dispatcher:
 
     def wake(self, lane: Lane) -> None:
         """Something new waits in the lane: looks at it at once, even in the middle of a back-off."""
-        if not self._started:
+        if not self._running:
             return  # ``start`` finds it in the spool
         worker = self._lanes.get(lane)
         if worker is None:

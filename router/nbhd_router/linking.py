@@ -1,7 +1,7 @@
 """Connecting a chat to an account: the deep link, the question in the chat, and the write that spends the link.
 
-``commands`` calls it. Nothing pending is stored: the link and the button are signed, and applying ``spec.telegram`` with
-the next generation, on exactly the version that was seen, makes both of them worthless afterwards.
+``commands`` calls it. Nothing pending is stored: the link and the button are signed, and applying ``spec.telegram``
+with the next generation, on exactly the version that was seen, makes both of them worthless afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The durable spool between ``intake`` and ``dispatch``: an update that Telegram was told 200 for is on disk.
 
-A lane is what stays in order: a chat's messages to its container, or its commands to the router. The interface is small,
-so that another store can follow when there is more than one active router.
+A lane is what stays in order: a chat's messages to its container, or its commands to the router. The interface is
+small, so that another store can follow when there is more than one active router.
 """
 
 from __future__ import annotations

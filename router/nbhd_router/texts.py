@@ -47,7 +47,10 @@ class Text(Enum):
         "Your assistant is paused, so your message was not delivered. Open your account page to see why, then write"
         " again: {link}"
     )
-    ENDED = "This chat's account is closed, so your message was not delivered. Open your account page to start again: {link}"
+    ENDED = (
+        "This chat's account is closed, so your message was not delivered. To start again, open your account page:"
+        " {link}"
+    )
     TROUBLE = (
         "Something is wrong with your assistant's set-up and we have to repair it. Your message was not delivered;"
         " look at your account page for news and write again later: {link}"

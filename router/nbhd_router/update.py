@@ -18,7 +18,7 @@ ALLOWED_UPDATES = ("message", "edited_message", "callback_query", "my_chat_membe
 LIFETIME = {"callback_query": 150.0, "stopped_message_generation": 150.0}
 DEFAULT_LIFETIME = 600.0
 OWN_COMMANDS = ("/start", "/help", "/paysupport", "/terms", "/privacy")
-CALLBACK_PREFIX = "lk"  # of the buttons that the router itself sends
+CALLBACK_PREFIX = "nbhd"  # of the buttons that the router itself sends
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
@@ -103,8 +103,8 @@ def command(text: str | None) -> tuple[str, str]:
     """A message's command without the bot's name, and what follows it; two empty strings if it is none."""
     if not text or not text.startswith("/"):
         return "", ""
-    word, _, rest = text.partition(" ")
-    return word.partition("@")[0].lower(), rest.strip()
+    word, *rest = text.split(None, 1)
+    return word.partition("@")[0].lower(), rest[0].strip() if rest else ""
 
 
 def _is_command(text: str | None, chat: Chat) -> bool:

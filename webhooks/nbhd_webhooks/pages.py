@@ -157,13 +157,22 @@ def guard(stripe_url: str) -> Middleware:
         " base-uri 'none'; frame-ancestors 'none'"
     )
 
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         response: web.StreamResponse
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            response = error
+            error.headers.update(headers)
+            raise
         except (StripeUnavailableError, NotInStripeError, UnavailableError, TimeoutError) as error:
             log.warning("page not served", extra={"path": request.path, "error": repr(error)})
             text = "Something that we depend on does not answer. Nothing is lost; please try again in a minute."
@@ -171,15 +180,7 @@ def guard(stripe_url: str) -> Middleware:
         except Exception:
             log.exception("page failed", extra={"path": request.path})
             response = _html(views.message("That did not work", "The fault is ours and has been recorded."), 500)
-        response.headers.update(
-            {
-                "Content-Security-Policy": policy,
-                "Referrer-Policy": "no-referrer",
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
-                "Cross-Origin-Opener-Policy": "same-origin",
-            }
-        )
+        response.headers.update(headers)
         return response
 
     return middleware

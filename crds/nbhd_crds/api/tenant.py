@@ -162,6 +162,9 @@ class TenantStatus(ApiModel):
     previous_credentials: Annotated[
         AppliedCredentials | None, Field(description="Credentials accepted until the new revision is ready.")
     ] = None
+    revision: Annotated[
+        str | None, Field(description="Newest revision of the app that took messages once.", max_length=128)
+    ] = None
     inputs_hash: Annotated[str | None, Field(description="Hash of all inputs that were applied.", max_length=64)] = None
     conditions: Annotated[
         tuple[Condition, ...],

@@ -30,6 +30,14 @@ _SCALARS: dict[object, JSON] = {
     datetime.datetime: {"type": ["string", "null"]},
 }
 
+# The service's integers are 32-bit fields: 60.0 is none, unlike for JSON Schema.
+_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # jsonschema's stubs lack it
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
 
 def check(body: JSON) -> None:
     """Raises 400 ``InvalidRequestContent`` for the first thing that the models do not know."""
@@ -44,7 +52,8 @@ def check(body: JSON) -> None:
 def _validator() -> jsonschema.protocols.Validator:
     definitions: dict[str, JSON] = {}
     root = _schema_of(models.ContainerApp, definitions)
-    return jsonschema.Draft202012Validator({**root, "$defs": definitions})
+    validator: jsonschema.protocols.Validator = _Validator({**root, "$defs": definitions})
+    return validator
 
 
 def _schema_of(kind: Any, definitions: dict[str, JSON]) -> JSON:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from nbhd_local.clock import Clock
 
 _READS = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED = 401
+_LOG_LENGTH = 100_000
 
 
 @dataclass(frozen=True)
@@ -88,17 +90,13 @@ class _Rule:
 
 @dataclass
 class Traffic:
-    """The log and the hooks, shared by all endpoints of one world."""
+    """The log, the number of changes asked for, and the hooks; shared by all endpoints of one world."""
 
     clock: Clock
-    log: list[Request] = field(default_factory=list)
+    log: deque[Request] = field(default_factory=lambda: deque(maxlen=_LOG_LENGTH))
+    writes: int = 0
     _rules: list[_Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
-
-    @property
-    def writes(self) -> int:
-        """How many changes were asked for so far."""
-        return sum(request.is_write for request in self.log)
 
     def fail_next(
         self,
@@ -158,7 +156,9 @@ class Traffic:
                 response = error.response()
             except web.HTTPException as unrouted:
                 response = web.Response(status=unrouted.status)
-            self.log.append(Request(service, request.method, request.path, response.status, self.clock()))
+            seen = Request(service, request.method, request.path, response.status, self.clock())
+            self.log.append(seen)
+            self.writes += seen.is_write
             return response
 
         return front

@@ -187,8 +187,8 @@ class AzureWorld:
 
     @property
     def requests(self) -> Sequence[Request]:
-        """Every request so far, oldest first."""
-        return self.traffic.log
+        """The requests so far (the newest 100,000), oldest first."""
+        return list(self.traffic.log)
 
     def fail_next(
         self,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.identity import azure_name
-
 from nbhd_operator.settings import Platform
 
 if TYPE_CHECKING:

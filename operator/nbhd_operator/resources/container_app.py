@@ -11,7 +11,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nbhd_crds.api.meta import seconds
-
 from nbhd_operator import openclaw
 from nbhd_operator.errors import NotFound
 from nbhd_operator.resources import identity, secret
@@ -30,7 +29,7 @@ class ContainerApp:
     """Microsoft.App/containerApps."""
 
     kind = "containerApp"
-    depends_on = (identity.Identity.kind, secret.Secret.kind, RoleAssignment.kind)
+    depends_on: tuple[str, ...] = (identity.Identity.kind, secret.Secret.kind, RoleAssignment.kind)
 
     def name(self, task: Task) -> str:
         """Same as everything of the tenant."""
@@ -119,7 +118,7 @@ def failed(found: Body) -> bool:
 
 def stopped(found: Body) -> bool:
     """True when the app was stopped as a whole, which is more than asleep."""
-    return found["properties"].get("runningStatus") == "Stopped"
+    return bool(found["properties"].get("runningStatus") == "Stopped")
 
 
 def ready_revision(found: Body) -> str | None:

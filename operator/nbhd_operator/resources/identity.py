@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbhd_crds.api.tenant import AppliedIdentity
-
 from nbhd_operator.errors import NotFound
 from nbhd_operator.resources.base import Body, Seen, State, Task, present
 

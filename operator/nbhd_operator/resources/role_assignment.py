@@ -24,7 +24,7 @@ class RoleAssignment:
     """Microsoft.Authorization/roleAssignments at the scope of one secret."""
 
     kind = "roleAssignment"
-    depends_on = (Identity.kind,)
+    depends_on: tuple[str, ...] = (Identity.kind,)
 
     def name(self, task: Task) -> str:
         """A name that says nothing of the principal; the real one also needs that, see ``_name``."""

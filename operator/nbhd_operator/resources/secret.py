@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from nbhd_crds import identity as derive
 from nbhd_crds.api import Tenant
 from nbhd_crds.identity import Keyring
-
 from nbhd_operator.errors import NotFound, Retryable, SoftDeleted
 from nbhd_operator.resources.base import Body, Bundle, Seen, State, Task, present
 from nbhd_operator.settings import Platform

@@ -34,6 +34,7 @@ class Azure:
 
     world: AzureWorld
     session: aiohttp.ClientSession
+    transport: AioHttpTransport
     credential: WorkloadIdentityCredential
     apps: ContainerAppsAPIClient
     identities: ManagedServiceIdentityClient
@@ -118,7 +119,8 @@ def connect(authority: Authority, tmp_path: Path) -> Connect:
         async with aiohttp.ClientSession(
             connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
-            common: dict[str, Any] = {"transport": AioHttpTransport(session=session, session_owner=False)}
+            transport = AioHttpTransport(session=session, session_owner=False)
+            common: dict[str, Any] = {"transport": transport}
             credential = WorkloadIdentityCredential(
                 tenant_id=environment["AZURE_TENANT_ID"],
                 client_id=environment["AZURE_CLIENT_ID"],
@@ -132,6 +134,7 @@ def connect(authority: Authority, tmp_path: Path) -> Connect:
             yield Azure(
                 world,
                 session,
+                transport,
                 credential,
                 ContainerAppsAPIClient(
                     credential, world.subscription_id, api_version="2026-07-01", polling_interval=0.01, **arm

@@ -1,0 +1,333 @@
+"""The workers: take a tenant from the queue, look, do the next steps in Azure, and write down what is.
+
+All I/O of reconciling is here; what to do is decided in ``situation.py`` and ``reconcile.py``, what to say in
+``status.py``. One tenant's trouble never stops another's: every failure ends in that tenant's own back-off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import aiohttp
+from kubernetes.aio.client.exceptions import ApiException
+
+from nbhd_crds.api import Tenant
+from nbhd_crds.client import GoneError, Tenants, is_conflict
+from nbhd_crds.identity import Keyring
+from nbhd_operator import reconcile
+from nbhd_operator.azure import Azure
+from nbhd_operator.cache import Cache, Key, key_of
+from nbhd_operator.errors import ROLE_PROPAGATION, Fault, Retryable, Terminal, Waiting
+from nbhd_operator.finding import Finding
+from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
+from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Release, Remove, Rest, Start, Step, Stop
+from nbhd_operator.resources import ContainerApp, RoleAssignment
+from nbhd_operator.resources.base import State
+from nbhd_operator.settings import Platform
+from nbhd_operator.situation import Aim, Situation, assess, settled
+from nbhd_operator.status import report
+
+log = logging.getLogger(__name__)
+
+MANAGER = "nbhd-operator"
+_POLL = Backoff(first=1.0, most=10.0, factor=1.25, jitter=0.1)
+_LONG_POLL = Backoff(first=60.0, most=300.0)
+_FAULT = Backoff(first=0.5, most=300.0)
+_STALLED = Backoff(first=30.0, most=600.0)
+_CONFLICT = Backoff(first=0.05, most=2.0)
+_PATIENCE = 60  # polls after which a thing is looked at less often
+_VISIBLE = 5  # failures in a row after which a passing fault is shown in status
+_KEEP_SEEN = datetime.timedelta(seconds=60)
+
+Clock = Callable[[], datetime.datetime]
+
+
+def utc_now() -> datetime.datetime:
+    """The time; tests have their own."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+class _ChangedError(Exception):
+    """The Tenant is not what this look started from: look again."""
+
+
+@dataclass
+class _Look:
+    """What one look knows so far. Only kinds other than the app are taken over from the look before."""
+
+    situation: Situation
+    seen: dict[str, State | None]
+    answered: bool | None = None
+    confirmed: bool = False
+
+
+class Controller:
+    """Reconciles tenants from ``queue`` until it is closed."""
+
+    def __init__(
+        self,
+        *,
+        queue: WorkQueue[Key],
+        cache: Cache,
+        tenants: Tenants,
+        azure: Azure,
+        platform: Platform,
+        rings: Mapping[str, Keyring],
+        now: Clock = utc_now,
+    ) -> None:
+        self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
+        self._platform, self._rings, self._now = platform, rings, now
+        self._suspects: set[Key] = set()
+        self._memory: dict[Key, tuple[str, datetime.datetime, dict[str, State | None]]] = {}
+
+    def suspect(self, key: Key) -> None:
+        """Something in Azure is not as it was left: look even if the tenant seems settled."""
+        self._suspects.add(key)
+        self._queue.add(key, Priority.BACKLOG)
+
+    async def work(self) -> None:
+        """One worker."""
+        while True:
+            try:
+                key = await self._queue.get()
+            except Closed:
+                return
+            try:
+                await self.look(key)
+            finally:
+                self._queue.done(key)
+
+    async def look(self, key: Key) -> None:
+        """One look at one tenant. Never raises; whatever fails is tried again with a back-off."""
+        try:
+            await self._look(key)
+        except _ChangedError:
+            self._memory.pop(key, None)
+            self._queue.retry(key, _CONFLICT)
+        except GoneError:
+            await self._refresh(key)
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            if is_conflict(error) or getattr(error, "status", None) == 422:
+                await self._refresh(key)
+                self._queue.retry(key, _CONFLICT)
+                return
+            delay = self._queue.retry(key, _FAULT)
+            status = getattr(error, "status", None)
+            log.warning(
+                "the API server did not do it", extra=_names(key) | {"error": type(error).__name__, "status": status,
+                                                                   "again_in": round(delay, 1)}
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001, RUF100 - a fault in one tenant must not end the worker
+            self._memory.pop(key, None)
+            self._queue.retry(key, _FAULT)
+            # The message may quote what it failed on, secrets included: say only what kind it was, and where.
+            frames = traceback.extract_tb(error.__traceback__)[-3:]
+            where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+            log.error("look failed", extra=_names(key) | {"error": type(error).__name__, "where": where})
+
+    async def _look(self, key: Key) -> None:
+        tenant = self._cache.tenants.get(key)
+        if tenant is None:
+            self._forget(key)
+            return
+        situation = await self._assess(tenant)
+        if tenant.deleting and situation.aim is Aim.LEAVE:
+            self._forget(key)
+            return
+        if settled(situation) and key not in self._suspects:
+            self._finish(key, situation)
+            return
+        self._suspects.discard(key)
+        look = _Look(situation, self._recall(key, situation))
+        try:
+            rest = await self._steps(key, look)
+        except Fault as fault:
+            await self._failed(key, look, fault)
+            return
+        if rest is None:
+            self._forget(key)  # released: it is Kubernetes' now
+            return
+        self._memory[key] = (situation.inputs, self._now(), look.seen)
+        await self._write(look, rest)
+        self._plan_next(key, look.situation, rest)
+
+    async def _assess(self, tenant: Tenant) -> Situation:
+        """The situation, once every other Tenant that it rests on was read afresh."""
+        checked: set[str] = set()
+        while True:
+            situation = assess(tenant, self._cache, self._platform, self._rings, self._now())
+            rival = situation.rival
+            if rival is None or rival.metadata.uid in checked:
+                return situation
+            checked.add(rival.metadata.uid)
+            await self._refresh(key_of(rival))
+
+    async def _steps(self, key: Key, look: _Look) -> Rest | None:
+        done: set[str] = set()
+        while True:
+            step = reconcile.decide(look.situation, look.seen, look.answered)
+            if isinstance(step, Rest):
+                return step
+            mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
+            if isinstance(step, Apply | Remove) and mark in done:
+                # It was done in this very look and still seems undone: Azure needs time to show it.
+                moving = Finding("False", "Provisioning", "Azure is working on it.")
+                return Rest(Outcome.PROGRESS, secrets=moving)
+            done.add(mark)
+            if isinstance(step, Release):
+                await self._tenants.remove_finalizer(await self._confirm(look))
+                log.info("tenant released", extra=_names(key))
+                return None
+            rest = await self._do(key, look, step)
+            if rest is not None:
+                return rest
+
+    async def _do(self, key: Key, look: _Look, step: Step) -> Rest | None:
+        task = look.situation.task
+        if isinstance(step, Finalize):
+            self._take_in(look, await self._tenants.add_finalizer(await self._confirm(look)))
+            return None
+        if task is None:
+            raise LookupError("a step in Azure needs a task")
+        name, place, app = task.name, task.place, ContainerApp.kind
+        if isinstance(step, Observe):
+            look.seen[step.resource.kind] = await step.resource.observe(self._azure, task, look.seen)
+        elif isinstance(step, Probe):
+            look.answered = await self._azure.answers(step.endpoint)
+        else:
+            await self._confirm(look)
+            extra = _names(key) | {"kind": getattr(getattr(step, "resource", None), "kind", app), "azure_name": name}
+            if isinstance(step, Apply):
+                why = {"reason": "Drifted", "paths": ",".join(step.paths)} if step.paths else {"reason": "Absent"}
+                log.info("applying", extra=extra | why)
+                kind = step.resource.kind
+                look.seen.pop(kind, None)
+                state = await step.resource.apply(self._azure, task, step.want)
+                if state is not None:
+                    look.seen[kind] = state
+            elif isinstance(step, Remove):
+                log.info("removing", extra=extra)
+                await step.resource.remove(self._azure, task, step.state)
+                look.seen.pop(step.resource.kind, None)
+            elif isinstance(step, Start | Stop):
+                starting = isinstance(step, Start)
+                log.info("starting" if starting else "stopping", extra=extra)
+                await (self._azure.start_app if starting else self._azure.stop_app)(place, name)
+                return step.then
+        return None
+
+    async def _confirm(self, look: _Look) -> Tenant:
+        """Reads the Tenant afresh before the first change of a look. Raises ``_ChangedError`` if it is another."""
+        seen = look.situation.tenant
+        if look.confirmed:
+            return seen
+        fresh = await self._tenants.get(*key_of(seen))
+        if fresh is None:
+            raise GoneError(seen.metadata.name)
+        self._cache.put_tenant(fresh)
+        same = (
+            fresh.metadata.uid == seen.metadata.uid
+            and fresh.metadata.generation == seen.metadata.generation
+            and fresh.deleting == seen.deleting
+        )
+        if not same or fresh.status != seen.status:
+            raise _ChangedError
+        look.confirmed = True
+        self._take_in(look, fresh)
+        return fresh
+
+    def _take_in(self, look: _Look, tenant: Tenant) -> None:
+        self._cache.put_tenant(tenant)
+        task = look.situation.task
+        look.situation = replace(look.situation, tenant=tenant, task=replace(task, tenant=tenant) if task else None)
+
+    async def _write(self, look: _Look, rest: Rest) -> None:
+        tenant = look.situation.tenant
+        status = report(look.situation, rest, look.seen, self._now())
+        if status.wire() == tenant.status.wire():
+            return
+        written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)
+        if status.phase != tenant.status.phase:
+            log.info("phase", extra=_names(key_of(tenant)) | {"phase": status.phase, "was": tenant.status.phase})
+        for key in self._cache.put_tenant(written) - {key_of(tenant)}:
+            self._queue.add(key)
+
+    async def _failed(self, key: Key, look: _Look, fault: Fault) -> None:
+        self._memory.pop(key, None)
+        delay = 0.0
+        if isinstance(fault, Waiting) and not self._overdue(look):
+            delay = self._queue.retry(key, _POLL)
+            waiting = Finding(
+                "False", fault.reason, "Azure is still spreading the role assignment; this takes minutes."
+            )
+            await self._write(look, Rest(Outcome.PROGRESS, app=waiting))
+        elif isinstance(fault, Terminal | Waiting):
+            delay = self._queue.retry(key, _STALLED)
+            await self._write(look, Rest(Outcome.STALLED, problem=Finding("True", fault.reason, fault.message)))
+        else:
+            after = fault.after if isinstance(fault, Retryable) else 0.0
+            delay = self._queue.retry(key, _FAULT, at_least=after)
+            if self._queue.attempts(key) > _VISIBLE:
+                failing = Finding("False", fault.reason, f"Azure keeps refusing and is asked again. {fault.message}")
+                await self._write(look, Rest(Outcome.PROGRESS, secrets=failing))
+        log.warning(
+            "Azure did not do it",
+            extra=_names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
+        )
+
+    def _overdue(self, look: _Look) -> bool:
+        """True when a role assignment had its time, counted from what Azure recorded."""
+        role = look.seen.get(RoleAssignment.kind)
+        created = (role.body["properties"].get("createdOn") if role else None) or ""
+        with contextlib.suppress(ValueError):
+            return self._now() - datetime.datetime.fromisoformat(created) > ROLE_PROPAGATION
+        return False
+
+    def _plan_next(self, key: Key, situation: Situation, rest: Rest) -> None:
+        if rest.at_once:
+            self._queue.add(key)
+        elif rest.outcome is Outcome.PROGRESS:
+            self._queue.retry(key, _POLL if self._queue.attempts(key) < _PATIENCE else _LONG_POLL)
+        elif rest.outcome is Outcome.STALLED:
+            if situation.task is not None:  # without one only a change in Kubernetes helps, and that wakes us
+                self._queue.retry(key, _STALLED)
+            self._wake_at_until(key, situation)
+        else:
+            self._finish(key, situation)
+
+    def _finish(self, key: Key, situation: Situation) -> None:
+        self._memory.pop(key, None)
+        self._queue.forget(key)
+        self._wake_at_until(key, situation)
+
+    def _wake_at_until(self, key: Key, situation: Situation) -> None:
+        until = situation.right.until
+        if until is not None and (wait := (until - self._now()).total_seconds()) > 0:
+            self._queue.add_after(key, wait)
+
+    def _recall(self, key: Key, situation: Situation) -> dict[str, State | None]:
+        """What the look before saw of the kinds that do not move, so that waiting for the app asks for the app only."""
+        inputs, at, seen = self._memory.pop(key, ("", utc_now(), {}))
+        if situation.aim is Aim.REMOVE or inputs != situation.inputs or self._now() - at > _KEEP_SEEN:
+            return {}
+        return {kind: state for kind, state in seen.items() if kind != ContainerApp.kind and state is not None}
+
+    async def _refresh(self, key: Key) -> None:
+        fresh = await self._tenants.get(*key)
+        concerned = self._cache.put_tenant(fresh) if fresh else self._cache.drop_tenant(key)
+        for other in concerned - {key}:
+            self._queue.add(other)
+
+    def _forget(self, key: Key) -> None:
+        self._memory.pop(key, None)
+        self._suspects.discard(key)
+        self._queue.forget(key)
+
+
+def _names(key: Key) -> dict[str, object]:
+    return {"namespace": key.namespace, "tenant": key.name}

@@ -1,0 +1,32 @@
+"""``nbhd-operator``: settings, logs, and kopf with our handlers."""
+
+from __future__ import annotations
+
+import logging
+
+import kopf
+
+from nbhd_crds import logs
+from nbhd_crds.settings import load
+from nbhd_operator.handlers import kopf_settings, registry
+from nbhd_operator.runtime import Runtime
+from nbhd_operator.settings import OperatorSettings
+
+
+def main() -> None:
+    """Runs until a signal. Exits with status 2 and one line on stderr when a setting is missing or malformed."""
+    settings = load(OperatorSettings)
+    logs.configure(settings.log_level)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # one line for every event otherwise
+    kopf.run(
+        registry=registry(settings, Runtime(settings)),
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not settings.namespace,
+        namespaces=[settings.namespace] if settings.namespace else [],
+        liveness_endpoint=f"http://{settings.health_listen}/healthz" if settings.health_listen else None,
+    )
+
+
+if __name__ == "__main__":
+    main()

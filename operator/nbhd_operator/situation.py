@@ -1,0 +1,187 @@
+"""What one Tenant's facts amount to at a moment: right to service, plan, cell, claims, and hence what to aim for.
+
+Pure, from the cache and the time; it asks nobody. ``reconcile.py`` goes on from the aim to single steps in Azure.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from nbhd_crds.api import Cell, Entitlement, Plan, Tenant
+from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.identity import Keyring
+from nbhd_operator.cache import Cache, Key
+from nbhd_operator.claims import chat_owner, id_owner
+from nbhd_operator.entitlement import entitlement
+from nbhd_operator.finding import Finding
+from nbhd_operator.placement import cell_of
+from nbhd_operator.plans import Unresolved, plan_of
+from nbhd_operator.resources.base import Bundle, Place, Task
+from nbhd_operator.resources.secret import bundle
+from nbhd_operator.settings import Platform
+
+TEMPLATE_VERSION = 1
+"""Raise it when a new operator writes other resources from the same inputs: every tenant is then looked at again."""
+
+
+class Aim(Enum):
+    """What the tenant's resources should come to."""
+
+    LEAVE = "leave"
+    """Nothing was made and nothing is due: do not even ask Azure."""
+    PREPARE = "prepare"
+    """Paid, not linked: identity, secret and role, so that their slow spreading is over when the chat is known."""
+    SERVE = "serve"
+    """All of them, and the app runs."""
+    PAUSE = "pause"
+    """Whatever exists is kept, and the app is stopped."""
+    REMOVE = "remove"
+    """Nothing may be left in Azure."""
+    RELEASE = "release"
+    """Being deleted with nothing of its own in Azure: let Kubernetes delete it."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The verdict. ``problem`` is set when a person must change something; then there is no task."""
+
+    tenant: Tenant
+    right: Entitlement
+    linked: Finding
+    aim: Aim
+    plan: Plan | None = None
+    task: Task | None = None
+    problem: Finding | None = None
+    rival: Tenant | None = None
+    """Another Tenant that this verdict rests on; to be read afresh before it counts."""
+    inputs: str = ""
+    """Hash of everything that the resources are computed from."""
+
+
+def assess(
+    tenant: Tenant, cache: Cache, platform: Platform, rings: Mapping[str, Keyring], now: datetime.datetime
+) -> Situation:
+    """The tenant's situation at ``now``."""
+    namespace = tenant.metadata.namespace
+    owner = id_owner(tenant, cache.same_id(tenant))
+    plan, plan_problem = _plan(tenant, cache)
+    right = _right(tenant, plan, now)
+    linked, chat_rival = _linked(tenant, cache)
+    rival = owner if owner is not tenant else chat_rival
+    base = Situation(tenant, right, linked, Aim.LEAVE, plan, rival=rival)
+    if owner is not tenant:
+        return _duplicate(base, owner)
+
+    aim = _aim(tenant, right, linked, now)
+    if tenant.deleting and FINALIZER not in tenant.metadata.finalizers:
+        aim = Aim.LEAVE
+    if plan_problem and right.state != "Pending" and not tenant.deleting:
+        return _with(base, aim=aim, problem=plan_problem)
+    if aim is Aim.LEAVE:
+        return _with(base, aim=aim, inputs=_hash(base, aim, None, None, platform))
+    try:
+        cell = cell_of(tenant, _cells(cache, namespace), lambda c: cache.placed(Key(namespace, c.metadata.name)))
+        place = Place.of(cell, platform)
+    except Unresolved as problem:
+        return _without_cell(base, aim, Finding("True", problem.reason, problem.message), platform)
+    except ValueError as missing:
+        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{cell.metadata.name}: {missing}"))
+    credentials = bundle(tenant, platform, dict(rings))
+    chat = tenant.spec.telegram.chat_id if tenant.spec.telegram else None
+    task = Task(tenant, place, platform, plan, chat, credentials)
+    return _with(base, aim=aim, task=task, inputs=_hash(base, aim, cell, credentials, platform))
+
+
+def settled(situation: Situation) -> bool:
+    """True if everything was applied already and nothing is under way: then nothing is read or written at all."""
+    tenant = situation.tenant
+    status = tenant.status
+    if situation.problem or not situation.inputs or status.inputs_hash != situation.inputs:
+        return False
+    if status.observed_generation != tenant.metadata.generation or tenant.deleting:
+        return False
+    if situation.aim in (Aim.SERVE, Aim.PREPARE) and FINALIZER not in tenant.metadata.finalizers:
+        return False
+    return not any(c.status == "True" and c.type in ("Reconciling", "Stalled") for c in status.conditions)
+
+
+def _with(base: Situation, **changes: object) -> Situation:
+    return Situation(**{**vars(base), **changes})
+
+
+def _duplicate(base: Situation, owner: Tenant) -> Situation:
+    if base.tenant.deleting:
+        aim = Aim.RELEASE if FINALIZER in base.tenant.metadata.finalizers else Aim.LEAVE
+        return _with(base, aim=aim)
+    message = f"spec.id belongs to the older Tenant {owner.metadata.namespace}/{owner.metadata.name}: delete this one."
+    return _with(base, problem=Finding("True", "IdInUse", message))
+
+
+def _without_cell(base: Situation, aim: Aim, problem: Finding, platform: Platform) -> Situation:
+    tenant = base.tenant
+    if tenant.status.cell is None and tenant.deleting:
+        return _with(base, aim=Aim.RELEASE)  # a cell is written down before anything is made
+    if tenant.status.cell is None and aim in (Aim.PAUSE, Aim.REMOVE):
+        return _with(base, aim=Aim.LEAVE, inputs=_hash(base, Aim.LEAVE, None, None, platform))
+    return _with(base, aim=aim, problem=problem)
+
+
+def _plan(tenant: Tenant, cache: Cache) -> tuple[Plan | None, Finding | None]:
+    namespace = tenant.metadata.namespace
+    try:
+        return plan_of(tenant, [plan for key, plan in cache.plans.items() if key.namespace == namespace]), None
+    except Unresolved as problem:
+        return None, Finding("True", problem.reason, problem.message)
+
+
+def _cells(cache: Cache, namespace: str) -> list[Cell]:
+    return [cell for key, cell in cache.cells.items() if key.namespace == namespace]
+
+
+def _right(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> Entitlement:
+    if tenant.deleting:
+        return Entitlement(state="Ended", reason="Deleted")
+    return entitlement(tenant, plan.spec if plan else None, now)
+
+
+def _linked(tenant: Tenant, cache: Cache) -> tuple[Finding, Tenant | None]:
+    if tenant.spec.telegram is None:
+        return Finding("False", "AwaitingLink", "The subscriber has not connected a Telegram chat yet."), None
+    owner = chat_owner(tenant, cache.same_chat(tenant))
+    if owner is not tenant:
+        name = f"{owner.metadata.namespace}/{owner.metadata.name}"
+        return Finding(
+            "False", "ChatTaken", f"The chat belongs to {name}: end that one or connect another chat."
+        ), owner
+    return Finding("True", "ChatLinked", "A Telegram chat is connected."), None
+
+
+def _aim(tenant: Tenant, right: Entitlement, linked: Finding, now: datetime.datetime) -> Aim:
+    if tenant.deleting:
+        return Aim.REMOVE
+    if right.state in ("Active", "Grace"):
+        return Aim.SERVE if linked.status == "True" else Aim.PREPARE
+    if right.state == "Ended" and right.until is not None and now >= right.until:
+        return Aim.REMOVE
+    made = tenant.status.identity or tenant.status.secret_id or tenant.status.endpoint
+    return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
+
+
+def _hash(base: Situation, aim: Aim, cell: Cell | None, credentials: Bundle | None, platform: Platform) -> str:
+    inputs = {
+        "template": TEMPLATE_VERSION,
+        "tenant": base.tenant.spec.wire(),
+        "plan": [base.plan.metadata.name, base.plan.spec.wire()] if base.plan else None,
+        "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
+        "keys": dict(credentials.keys) if credentials else None,
+        "platform": vars(platform),
+        "right": base.right.wire(),
+        "linked": base.linked.reason,
+        "aim": aim.value,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,154 @@
+"""The Tenant's status from what a look found: conditions, phase, and the facts that other services read. Pure.
+
+Conditions follow https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md: ``Reconciling`` is
+True while things move, ``Stalled`` when they wait for a person, ``Ready`` when the subscriber is served. Messages are
+stable: no times, no passing noise.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from nbhd_crds.api import Condition, Entitlement, Tenant, TenantStatus
+from nbhd_crds.api.tenant import AppliedCredentials, Phase
+from nbhd_operator.finding import Finding
+from nbhd_operator.reconcile import Outcome, Rest, in_force
+from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
+from nbhd_operator.resources.base import Seen
+from nbhd_operator.situation import Aim, Situation
+
+_NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
+_BILLING = {
+    "Active": "Service is paid for.",
+    "Grace": "A payment failed; service goes on until the grace period ends.",
+    "Pending": "No payment has arrived yet.",
+    "Suspended": "Service is suspended; data is kept.",
+    "Ended": "The subscription has ended.",
+}
+
+
+def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime) -> TenantStatus:
+    """The whole status after a look."""
+    tenant, right = situation.tenant, situation.right
+    secrets = rest.secrets or _previous(tenant, "SecretsReady")
+    app = rest.app or _previous(tenant, "AppReady")
+    progress = rest.outcome is Outcome.PROGRESS or tenant.deleting
+    findings = {
+        "Ready": _ready(situation, rest, secrets, app),
+        "Reconciling": _reconciling(secrets, app, moving=progress and rest.problem is None),
+        "Stalled": rest.problem or Finding("False", "NotStalled", "Nothing waits for a person."),
+        "BillingCurrent": _billing(right),
+        "Linked": situation.linked,
+        "SecretsReady": secrets,
+        "AppReady": app,
+    }
+    conditions = tuple(_condition(tenant, kind, finding, now) for kind, finding in findings.items())
+    settled = rest.outcome is Outcome.SETTLED
+    return tenant.status.model_copy(
+        update={
+            "observed_generation": tenant.metadata.generation,
+            "phase": _phase(situation, findings),
+            "entitlement": right,
+            "plan": situation.plan.metadata.name if situation.plan else tenant.status.plan,
+            "inputs_hash": situation.inputs if settled else None,
+            "conditions": conditions,
+            **_facts(situation, rest, seen),
+        }
+    )
+
+
+def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
+    before, task = situation.tenant.status, situation.task
+    nothing: dict[str, object] = dict.fromkeys(
+        ("endpoint", "chat_id", "identity", "secret_id", "credentials", "previous_credentials", "revision")
+    )
+    if rest.gone:
+        return nothing
+    if task is None or situation.problem:
+        return {}
+    if situation.aim is Aim.REMOVE:
+        return {"endpoint": None, "revision": None}
+    facts: dict[str, object] = {}
+    if situation.aim in (Aim.SERVE, Aim.PREPARE):
+        facts["cell"] = task.place.cell
+    if seen.get(Identity.kind):
+        facts["identity"] = identity.applied(seen)
+    if seen.get(Secret.kind):
+        facts["secret_id"] = secret.version_url(seen)
+    if task.bundle and rest.secrets and rest.secrets.reason == "SecretsReady":
+        facts |= _credentials(before, in_force(task.bundle), serving=rest.serving is not None)
+    app = seen.get(ContainerApp.kind)
+    if rest.serving and app:
+        facts |= {
+            "endpoint": container_app.endpoint(app.body),
+            "chat_id": task.chat_id,
+            "revision": rest.serving,
+        }
+    return facts
+
+
+def _credentials(before: TenantStatus, new: AppliedCredentials, *, serving: bool) -> dict[str, object]:
+    """New ones are announced before a container holds them; the serving revision's count until it is replaced."""
+    if serving or before.revision is None:
+        return {"credentials": new, "previous_credentials": None}
+    if before.credentials == new:
+        return {}
+    return {"credentials": new, "previous_credentials": before.previous_credentials or before.credentials}
+
+
+def _previous(tenant: Tenant, kind: str) -> Finding:
+    found = tenant.condition(kind)
+    return Finding(found.status, found.reason, found.message) if found else _NOT_SEEN
+
+
+def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> Finding:
+    right, linked = situation.right, situation.linked
+    if rest.problem:
+        return Finding("False", rest.problem.reason, rest.problem.message)
+    if situation.tenant.deleting:
+        return Finding("False", "Deleting", app.message)
+    if right.state not in ("Active", "Grace"):
+        return Finding("False", right.reason, _BILLING[right.state])
+    for needed in (linked, secrets, app):
+        if needed.status != "True":
+            return Finding("False", needed.reason, needed.message)
+    return Finding("True", "Serving", "The assistant answers in the connected chat.")
+
+
+def _reconciling(secrets: Finding, app: Finding, *, moving: bool) -> Finding:
+    if not moving:
+        return Finding("False", "Settled", "All is as last decided.")
+    current = secrets if secrets.status != "True" else app
+    if current.status == "True":
+        return Finding("True", "Updating", "A change is being applied.")
+    return Finding("True", current.reason, current.message)
+
+
+def _billing(right: Entitlement) -> Finding:
+    return Finding("True" if right.state == "Active" else "False", right.reason, _BILLING[right.state])
+
+
+def _condition(tenant: Tenant, kind: str, finding: Finding, now: datetime.datetime) -> Condition:
+    before = tenant.condition(kind)
+    moved = before is None or before.status != finding.status
+    return Condition(
+        type=kind,
+        status=finding.status,
+        observed_generation=tenant.metadata.generation,
+        last_transition_time=now.replace(microsecond=0) if moved or before is None else before.last_transition_time,
+        reason=finding.reason,
+        message=finding.message[:1024],
+    )
+
+
+def _phase(situation: Situation, findings: dict[str, Finding]) -> Phase:
+    state = situation.right.state
+    if situation.tenant.deleting:
+        return "Deleting"
+    if findings["Stalled"].status == "True":
+        return "Stalled"
+    if state in ("Pending", "Suspended", "Ended"):
+        return state
+    if findings["Linked"].status != "True":
+        return "AwaitingLink"
+    return "Ready" if findings["Ready"].status == "True" else "Provisioning"

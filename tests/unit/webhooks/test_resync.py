@@ -1,0 +1,110 @@
+"""What no event told us is found: undelivered events, and a look at all subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from typing import Any
+
+import pytest
+
+from nbhd_local.stripe import DeliveryPolicy, StripeWorld
+from nbhd_webhooks.resync import Resync
+from nbhd_webhooks.stripe_api import StripeApi, StripeUnavailableError
+from nbhd_webhooks.sync import Sync
+
+
+@pytest.fixture
+def sync(api: StripeApi, tenants: Any) -> Sync:
+    return Sync(api, tenants, platform="nbhd", namespace="tenants", lookup_keys={})
+
+
+@pytest.fixture
+def resync(sync: Sync, api: StripeApi, tenants: Any) -> Resync:
+    return Resync(
+        sync,
+        api,
+        tenants,
+        namespace="tenants",
+        lookup_keys={},
+        every=datetime.timedelta(milliseconds=1),
+        clock=lambda: datetime.datetime.now(datetime.UTC),
+    )
+
+
+async def buy(api: StripeApi, world: StripeWorld, price: str) -> str:
+    urls = {"success_url": "http://127.0.0.1/welcome", "cancel_url": "http://127.0.0.1/"}
+    session = await api.create_checkout_session(price_id=price, platform="nbhd", **urls)
+    await world.pay(session["id"])
+    return str(world.get(session["id"])["subscription"])
+
+
+def statuses(tenants: Any) -> list[str]:
+    return sorted(tenant.spec.billing.status for tenant in tenants.objects.values())
+
+
+async def test_events_that_were_never_sent(
+    resync: Resync, api: StripeApi, world: StripeWorld, price: str, tenants: Any
+) -> None:
+    world.webhook_url = "http://127.0.0.1:1/"
+    world.policy = DeliveryPolicy(drop=1)
+    await buy(api, world, price)
+    subscription = await buy(api, world, price)
+    await resync.undelivered()
+    assert statuses(tenants) == ["active", "active"]
+    world.cancel(subscription)
+    await resync.undelivered()
+    assert statuses(tenants) == ["active", "canceled"]
+
+
+async def test_a_sweep_finds_what_has_no_event_and_writes_nothing_else(
+    resync: Resync, api: StripeApi, world: StripeWorld, price: str, tenants: Any
+) -> None:
+    subscription = await buy(api, world, price)
+    await buy(api, world, price)
+    await resync.sweep()
+    assert statuses(tenants) == ["active", "active"]
+    world.fail_payment(subscription)
+    tenants.writes.clear()
+    await resync.sweep()
+    assert statuses(tenants) == ["active", "past_due"]
+    await resync.sweep()
+    assert tenants.writes == ["apply billing"]
+
+
+async def test_one_failing_customer_does_not_stop_the_others(
+    resync: Resync, sync: Sync, api: StripeApi, world: StripeWorld, price: str, tenants: Any
+) -> None:
+    await buy(api, world, price)
+    await buy(api, world, price)
+    await resync.sweep()
+    first, _ = sorted(tenants.objects.values(), key=lambda t: t.spec.billing.customer_id)
+    _resubscribe(tenants, first)
+    tenants.objects = {name: tenant for name, tenant in tenants.objects.items() if tenant.deleting}
+    await resync.sweep()
+    assert statuses(tenants) == ["active", "canceled"]
+
+
+def _resubscribe(tenants: Any, tenant: Any) -> None:
+    """Its Tenant is still being deleted for an older subscription, which a sync cannot finish."""
+    old = tenant.spec.billing.model_copy(update={"status": "canceled", "subscription_id": "sub_old"})
+    tenants.put(tenant.metadata.name, deleting=True, billing=old)
+
+
+async def test_a_failing_pass_is_followed_by_the_next(
+    resync: Resync, monkeypatch: pytest.MonkeyPatch, api: StripeApi
+) -> None:
+    passes = asyncio.Queue[None]()
+
+    async def undelivered() -> None:
+        passes.put_nowait(None)
+        raise StripeUnavailableError("down") if passes.qsize() == 1 else KeyError("data")
+
+    monkeypatch.setattr(resync, "undelivered", undelivered)
+    running = asyncio.create_task(resync.run())
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await passes.get()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
