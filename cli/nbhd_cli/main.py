@@ -18,6 +18,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_cli import link, new
 from nbhd_cli.errors import CommandError
+from nbhd_crds.api.policies import SERVICES_NAMESPACE
 from nbhd_crds.client import connect
 
 
@@ -32,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     text = "print a t.me link that connects a Telegram account to a Tenant, valid for 15 minutes"
     linking = commands.add_parser("link", parents=[common], help=text, description=text)
     linking.add_argument("tenant", metavar="TENANT", help="name of the Tenant")
+    linking.add_argument(
+        "--system-namespace", default=SERVICES_NAMESPACE, help="namespace of the services (default: %(default)s)"
+    )
     linking.set_defaults(run=_link)
 
     text = "print the manifest of a new Tenant that no Stripe customer stands behind"
@@ -86,7 +90,7 @@ async def _link(arguments: argparse.Namespace) -> None:
     kubeconfig = _kubeconfig(arguments)
     api = await _connect(kubeconfig)
     try:
-        await link.link(api, _namespace(arguments, kubeconfig), arguments.tenant)
+        await link.link(api, _namespace(arguments, kubeconfig), arguments.tenant, system=arguments.system_namespace)
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
 

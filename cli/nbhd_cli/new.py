@@ -32,8 +32,8 @@ def fresh_id() -> str:
 
 def manifest(name: str, *, plan: str | None = None, complimentary: bool = False) -> dict[str, Any]:
     """The Tenant as JSON. Raises ``CommandError`` for a name that Kubernetes would refuse."""
-    for given in filter(None, (name, plan)):
-        if not _NAME.match(given):
+    for given in (name, plan):
+        if given is not None and not _NAME.match(given):
             raise CommandError(f'"{given}" is no name: lower-case letters, digits, "-" and "."')
     spec: dict[str, Any] = {"id": fresh_id()}
     if plan:

@@ -70,8 +70,8 @@ class Keyring:
         """Reads ``id:base64url[,id:base64url]``. Raises ``ValueError`` that never quotes a key."""
         keys: dict[str, bytes] = {}
         for part in text.split(","):
-            key_id, _, encoded = part.strip().partition(":")
-            if not _KEY_ID.match(key_id):
+            key_id, colon, encoded = part.strip().partition(":")
+            if not colon or not _KEY_ID.match(key_id):  # without a colon the whole may be a key: do not quote it
                 raise ValueError("a key looks like id:base64url, with an id of lower-case letters and digits")
             try:
                 key = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nbhd_crds.identity import Keyring, Purpose
 
@@ -24,6 +24,17 @@ class Settings(BaseSettings):
     """What every service reads."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """``read`` has resolved everything already; pydantic's own reading would take a keyring for JSON."""
+        return (init_settings,)
 
     platform_id: str = Field("nbhd", validation_alias="NBHD_PLATFORM_ID", pattern="^[a-z0-9-]{1,32}$")
     kubeconfig: Path | None = Field(None, validation_alias="KUBECONFIG")

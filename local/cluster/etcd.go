@@ -28,7 +28,7 @@ func startEtcd(ctx context.Context) (*embed.Etcd, error) {
 	cfg.LogOutputs, cfg.LogLevel = []string{etcdLog}, "warn"
 	cfg.EnableGRPCGateway = false
 	cfg.TickMs, cfg.ElectionMs = 10, 100 // a lone member elects itself after up to two election timeouts
-	cfg.UnsafeNoFsync = true // a killed process loses nothing, a killed machine may: right for a throw-away cluster
+	cfg.UnsafeNoFsync = true             // a killed process loses nothing, a killed machine may: right for a throw-away cluster
 	cfg.QuotaBackendBytes = 8 << 30
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {

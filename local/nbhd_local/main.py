@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 from nbhd_local import demo, tools, world
@@ -21,7 +22,7 @@ async def _demo(folder: Path) -> int:
             "Starting a Kubernetes API server, emulators of Azure, Stripe and Telegram, and our three services …"
         )
         async with world.running(folder) as everything:
-            story.steps.append(("everything starts", 0.0))
+            story.steps.append(("everything starts", time.monotonic() - story.started))
             await demo.tell(story, everything)
             story.table()
     except (StoryError, ServiceError, ClusterError) as problem:

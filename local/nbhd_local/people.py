@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from nbhd_local.telegram import User
+from nbhd_local.telegram import Line, User
 from nbhd_local.world import World
 
 _LINK = re.compile(r"https://t\.me/\w+\?start=[\w-]+")
+
+
+def _offers_connect(line: Line) -> bool:
+    return "Connect" in line.buttons
 
 
 @dataclass
@@ -55,7 +59,8 @@ class Subscriber:
 
     async def pay(self) -> None:
         """Presses Pay on Stripe's page."""
-        self.customer_id = await self.world.stripe.pay(self.session_id, email=f"{self.name.lower()}@example.com")
+        await self.world.stripe.pay(self.session_id, email=f"{self.name.lower()}@example.com")
+        self.customer_id = str(self.world.stripe.get(self.session_id)["customer"])
 
     async def welcome_link(self) -> str:
         """Reads the deep link on the welcome page, reloading while the Tenant is not there yet."""
@@ -72,9 +77,14 @@ class Subscriber:
 
     async def link(self) -> None:
         """Opens the link, and confirms in the chat."""
-        await self.telegram.open(await self.welcome_link())
-        await self.telegram.expect("Connect", seconds=20)
+        await self.confirm(await self.welcome_link())
+
+    async def confirm(self, link: str) -> None:
+        """Opens a deep link in Telegram, presses Connect, and reads that it worked."""
+        await self.telegram.open(link)
+        await self.telegram.expect(_offers_connect, timeout=20)
         await self.telegram.tap("Connect")
+        await self.telegram.expect("now connected", timeout=20)
 
     async def subscribe(self, plan: str = "basic") -> None:
         """All of it: choose, pay, link."""
@@ -82,8 +92,13 @@ class Subscriber:
         await self.pay()
         await self.link()
 
+    @property
+    def heard(self) -> list[str]:
+        """Every message of the bot, oldest first."""
+        return [line.text for line in self.telegram.transcript if line.direction == "bot" and line.kind == "message"]
+
     async def say(self, text: str, expected: str | None = None, seconds: float = 60) -> str:
         """Sends a message and returns the assistant's answer, which contains ``expected`` (default: the text)."""
         await self.telegram.send(text)
-        answer = await self.telegram.expect(expected or text, seconds=seconds)
+        answer = await self.telegram.expect(expected or text, timeout=seconds)
         return answer.text

@@ -38,10 +38,10 @@ class Cache:
         self._placed: Counter[Key] = Counter()
 
     def put_tenant(self, tenant: Tenant) -> set[Key]:
-        """Takes a Tenant in; returns the keys of all that this may concern."""
+        """Takes a Tenant in; returns the keys of all that this may concern: whoever calls must have them looked at."""
         key = key_of(tenant)
         before = self.tenants.get(key)
-        if before is not None and _newer(before, tenant):
+        if before is not None and _known(before, tenant):
             return set()
         concerned = self.drop_tenant(key) | {key}
         self.tenants[key] = tenant
@@ -69,15 +69,17 @@ class Cache:
             self._placed[Key(key.namespace, before.status.cell)] -= 1
         return self._sharing(before)
 
-    def replace(self, tenants: Iterable[Tenant], plans: Iterable[Plan], cells: Iterable[Cell]) -> None:
-        """Takes a complete list in; what is not in it is forgotten."""
+    def replace(self, tenants: Iterable[Tenant], plans: Iterable[Plan], cells: Iterable[Cell]) -> set[Key]:
+        """Takes a complete list in and forgets what is not in it; returns the keys of all that this may concern."""
         found = {key_of(tenant): tenant for tenant in tenants}
+        concerned: set[Key] = set()
         for key in self.tenants.keys() - found.keys():
-            self.drop_tenant(key)
+            concerned |= self.drop_tenant(key)
         for tenant in found.values():
-            self.put_tenant(tenant)
+            concerned |= self.put_tenant(tenant)
         self.plans = {key_of(plan): plan for plan in plans}
         self.cells = {key_of(cell): cell for cell in cells}
+        return concerned
 
     def in_namespace(self, namespace: str) -> list[Key]:
         """Keys of the namespace's Tenants."""
@@ -107,11 +109,11 @@ class Cache:
         return [self.tenants[key] for key in keys if key != key_of(tenant)]
 
 
-def _newer(one: Tenant, other: Tenant) -> bool:
-    """True if ``one`` is the same object at a later version."""
-    if one.metadata.uid != other.metadata.uid:
+def _known(have: Tenant, offered: Tenant) -> bool:
+    """True if we have this very version of the object, or a later one: the echo of our own write, for instance."""
+    if have.metadata.uid != offered.metadata.uid:
         return False
     try:  # comparable as numbers by Kubernetes' own rule since 1.35 (KEP-5504)
-        return int(one.metadata.resource_version) > int(other.metadata.resource_version)
+        return int(have.metadata.resource_version) >= int(offered.metadata.resource_version)
     except ValueError:
         return False

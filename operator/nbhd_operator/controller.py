@@ -35,7 +35,7 @@ from nbhd_operator.status import report
 log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-operator"
-_POLL = Backoff(first=1.0, most=10.0, factor=1.25, jitter=0.1)
+_POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
 _LONG_POLL = Backoff(first=60.0, most=300.0)
 _FAULT = Backoff(first=0.5, most=300.0)
 _STALLED = Backoff(first=30.0, most=600.0)
@@ -64,6 +64,8 @@ class _Look:
     seen: dict[str, State | None]
     answered: bool | None = None
     confirmed: bool = False
+    advanced: bool = False
+    """Something new was begun: what was waited for before is over."""
 
 
 class Controller:
@@ -154,6 +156,8 @@ class Controller:
             return
         self._memory[key] = (situation.inputs, self._now(), look.seen)
         await self._write(look, rest)
+        if look.advanced:
+            self._queue.forget(key)
         self._plan_next(key, look.situation, rest)
 
     async def _assess(self, tenant: Tenant) -> Situation:
@@ -176,8 +180,7 @@ class Controller:
             mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
             if isinstance(step, Apply | Remove) and mark in done:
                 # It was done in this very look and still seems undone: Azure needs time to show it.
-                moving = Finding("False", "Provisioning", "Azure is working on it.")
-                return Rest(Outcome.PROGRESS, secrets=moving)
+                return Rest(Outcome.PROGRESS, trouble=Finding("True", "AzureCatchingUp", "Azure is catching up."))
             done.add(mark)
             if isinstance(step, Release):
                 await self._tenants.remove_finalizer(await self._confirm(look))
@@ -206,16 +209,20 @@ class Controller:
                 why = {"reason": "Drifted", "paths": ",".join(step.paths)} if step.paths else {"reason": "Absent"}
                 log.info("applying", extra=extra | why)
                 kind = step.resource.kind
+                # Not after a repair: one that does not last must be repeated less and less often.
+                look.advanced |= not step.paths
                 look.seen.pop(kind, None)
                 state = await step.resource.apply(self._azure, task, step.want)
                 if state is not None:
                     look.seen[kind] = state
             elif isinstance(step, Remove):
                 log.info("removing", extra=extra)
+                look.advanced = True
                 await step.resource.remove(self._azure, task, step.state)
                 look.seen.pop(step.resource.kind, None)
             elif isinstance(step, Start | Stop):
                 starting = isinstance(step, Start)
+                look.advanced = True
                 log.info("starting" if starting else "stopping", extra=extra)
                 await (self._azure.start_app if starting else self._azure.stop_app)(place, name)
                 return step.then
@@ -274,8 +281,9 @@ class Controller:
             delay = self._queue.retry(key, _FAULT, at_least=after)
             if self._queue.attempts(key) > _VISIBLE:
                 failing = Finding("False", fault.reason, f"Azure keeps refusing and is asked again. {fault.message}")
-                await self._write(look, Rest(Outcome.PROGRESS, secrets=failing))
-        log.warning(
+                await self._write(look, Rest(Outcome.PROGRESS, trouble=failing))
+        log.log(
+            logging.INFO if isinstance(fault, Waiting) else logging.WARNING,
             "Azure did not do it",
             extra=_names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
         )
@@ -319,9 +327,8 @@ class Controller:
 
     async def _refresh(self, key: Key) -> None:
         fresh = await self._tenants.get(*key)
-        concerned = self._cache.put_tenant(fresh) if fresh else self._cache.drop_tenant(key)
-        for other in concerned - {key}:
-            self._queue.add(other)
+        for concerned in self._cache.put_tenant(fresh) if fresh else self._cache.drop_tenant(key):
+            self._queue.add(concerned)
 
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)

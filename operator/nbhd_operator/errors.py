@@ -27,7 +27,6 @@ _WAITING = {
     "InvalidParameterValueInContainerTemplate",
 }
 _TERMINAL = {
-    "CertificateSecretNotFound",
     "InvalidSubscriptionId",
     "ManagedEnvironmentNotFound",
     "RequestDisallowedByPolicy",

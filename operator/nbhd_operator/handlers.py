@@ -14,7 +14,6 @@ import kopf
 from pydantic import ValidationError
 
 from nbhd_crds.api import GROUP, VERSION, Cell, Plan, Tenant
-from nbhd_crds.api.meta import FINALIZER
 from nbhd_operator.runtime import Runtime
 from nbhd_operator.settings import OperatorSettings
 
@@ -66,7 +65,8 @@ class _NoProgress(kopf.ProgressStorage):
 def kopf_settings() -> kopf.OperatorSettings:
     """kopf, held to watching."""
     settings = kopf.OperatorSettings()
-    settings.persistence.finalizer = FINALIZER
+    # kopf's own finalizer stays the default one, which nothing carries: it takes "its" finalizer off whatever has no
+    # deletion handler, and would fight us for ours.
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
     settings.posting.enabled = False
@@ -84,17 +84,17 @@ def registry(settings: OperatorSettings, runtime: Runtime) -> kopf.OperatorRegis
     """All our handlers."""
     handlers = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=handlers)
+    @kopf.on.login(registry=handlers, id="login")
     def login(**kwargs: Any) -> Any:
         if settings.kubeconfig is not None:
             return kopf.login_with_kubeconfig(**kwargs)
         return kopf.login_with_service_account(**kwargs)
 
-    @kopf.on.startup(registry=handlers)
+    @kopf.on.startup(registry=handlers, id="start")
     async def start(**_: Any) -> None:
         await runtime.start()
 
-    @kopf.on.cleanup(registry=handlers)
+    @kopf.on.cleanup(registry=handlers, id="stop")
     async def stop(**_: Any) -> None:
         await runtime.stop()
 

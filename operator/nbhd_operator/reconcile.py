@@ -96,6 +96,9 @@ class Rest:
     secrets: Finding | None = None
     app: Finding | None = None
     problem: Finding | None = None
+    """Why a person is needed."""
+    trouble: Finding | None = None
+    """What keeps us from going on, although nobody has to do anything."""
     at_once: bool = False
     """Status must be written before the next step; then go on."""
     serving: str | None = None

@@ -130,4 +130,5 @@ class Runtime:
     async def _list(self) -> None:
         namespace = self._settings.namespace
         plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
-        self.cache.replace(await self._tenants.list(namespace), plans, cells)
+        for key in self.cache.replace(await self._tenants.list(namespace), plans, cells):
+            self.queue.add(key, Priority.BACKLOG)

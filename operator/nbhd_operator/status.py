@@ -19,7 +19,7 @@ from nbhd_operator.situation import Aim, Situation
 
 _NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
 _BILLING = {
-    "Active": "Service is paid for.",
+    "Active": "Nothing is owed.",
     "Grace": "A payment failed; service goes on until the grace period ends.",
     "Pending": "No payment has arrived yet.",
     "Suspended": "Service is suspended; data is kept.",
@@ -35,7 +35,7 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
     progress = rest.outcome is Outcome.PROGRESS or tenant.deleting
     findings = {
         "Ready": _ready(situation, rest, secrets, app),
-        "Reconciling": _reconciling(secrets, app, moving=progress and rest.problem is None),
+        "Reconciling": _reconciling(rest, secrets, app, moving=progress and rest.problem is None),
         "Stalled": rest.problem or Finding("False", "NotStalled", "Nothing waits for a person."),
         "BillingCurrent": _billing(right),
         "Linked": situation.linked,
@@ -115,9 +115,11 @@ def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> 
     return Finding("True", "Serving", "The assistant answers in the connected chat.")
 
 
-def _reconciling(secrets: Finding, app: Finding, *, moving: bool) -> Finding:
+def _reconciling(rest: Rest, secrets: Finding, app: Finding, *, moving: bool) -> Finding:
     if not moving:
         return Finding("False", "Settled", "All is as last decided.")
+    if rest.trouble:
+        return Finding("True", rest.trouble.reason, rest.trouble.message)
     current = secrets if secrets.status != "True" else app
     if current.status == "True":
         return Finding("True", "Updating", "A change is being applied.")

@@ -24,8 +24,8 @@ class Text(Enum):
     SUPPORT = "Questions about your account are answered on your account page. Open it here: {link}"
     TERMS = "The terms of service are on our website. Read them here: {link}"
     PRIVACY = (
-        "Your messages go to an assistant that runs for you alone and are not shared with other people. The privacy"
-        " policy, and how to have your data deleted, is on our website: {link}"
+        "Your messages go to an assistant that runs for you alone and are not shared with other people. Read the"
+        " privacy policy, and how to have your data deleted, on our website: {link}"
     )
     NOT_LINKED = (
         "This chat is not connected to an account, so nobody received your message. Open your account page and follow"

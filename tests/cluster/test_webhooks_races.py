@@ -18,6 +18,7 @@ from nbhd_crds.identity import tenant_id
 from nbhd_crds.settings import read
 from nbhd_local.cluster import Cluster
 from nbhd_local.stripe import DeliveryPolicy, StripeWorld
+from nbhd_webhooks.resync import Resync
 from nbhd_webhooks.service import Service, running
 from nbhd_webhooks.settings import WebhooksSettings
 from nbhd_webhooks.sync import Outcome
@@ -51,14 +52,23 @@ async def prices(stripe: StripeWorld) -> list[str]:
 
 @pytest.fixture
 async def replicas(
-    stripe: StripeWorld, prices: list[str], namespace: str, service_kubeconfig: Kubeconfigs
+    stripe: StripeWorld,
+    prices: list[str],
+    namespace: str,
+    service_kubeconfig: Kubeconfigs,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[tuple[Service, Service]]:
+    """Two services that do nothing on their own: a resync in the background would disturb the races set up here."""
+
+    async def idle(_: Resync) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Resync, "run", idle)
     env = {
         "KUBECONFIG": str(service_kubeconfig("webhooks")),
         "NBHD_NAMESPACE": namespace,
         "NBHD_LISTEN": "127.0.0.1:0",
         "NBHD_LINK_KEYS": f"a1:{base64.urlsafe_b64encode(bytes(32)).decode().rstrip('=')}",
-        "NBHD_RESYNC_SECONDS": "3600",
         "STRIPE_API_URL": stripe.api_url,
         "STRIPE_TEST_SECRET_KEY": stripe.secret_key,
         "STRIPE_WEBHOOK_SECRETS": stripe.webhook_secret,
@@ -277,7 +287,7 @@ async def test_an_event_that_arrives_while_the_tenant_is_being_deleted_does_not_
             await store.remove_finalizer(gone)
         assert tenants(cluster, namespace) == []
     finally:
-        await operator.close()
+        await operator.close()  # type: ignore[no-untyped-call] # untyped upstream
 
 
 async def test_a_tenant_that_was_deleted_after_its_subscription_ended_stays_away(

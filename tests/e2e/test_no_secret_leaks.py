@@ -45,7 +45,7 @@ async def test_no_secret_leaks(start_world: StartWorld) -> None:
         # Things go wrong as well: a wrong secret, a service that dies, an error of Azure, one who leaves.
         world.azure.fail_next("GET", r"/containerApps/", 500, "InternalServerError")
         await world.router.restart()
-        await world.stripe.cancel(bob.subscription_id)
+        world.stripe.cancel(bob.subscription_id)
         await world.until(bob.tenant, lambda t: t is not None and t.status.phase == "Ended", "Ended")
         await alice.say("hello again")
 

@@ -162,7 +162,7 @@ class EventHandler:
             return web.Response(status=503, text="try again later\n", headers={"Retry-After": "30"})
         self.counts[result] += 1
         known = {"event": event.id, "type": event.type, "secret_index": event.secret_index, "result": result}
-        log.info("event handled", extra=known)
+        log.log(logging.INFO if event.poke else logging.DEBUG, "event handled", extra=known)
         return web.Response(text=f"{result}\n")
 
     async def _act(self, event: Event) -> str:

@@ -145,13 +145,13 @@ class Pages:
         )
 
 
-def guard(stripe_url: str) -> Middleware:
+def guard(frontend_url: str) -> Middleware:
     """Middleware: headers that keep every answer to itself, and a page where Stripe or Kubernetes is down.
 
-    Browsers apply ``form-action`` to the redirect that follows a form too, so Checkout's address must be in it.
+    Browsers apply ``form-action`` to the redirect that follows a form too, so Checkout's address must be in it: https,
+    and plain loopback where the pages themselves are on loopback.
     """
-    parts = urlsplit(stripe_url)
-    local = f" http://{parts.netloc}" if parts.scheme == "http" else ""
+    local = " http://127.0.0.1:* http://localhost:*" if urlsplit(frontend_url).scheme == "http" else ""
     policy = (
         f"default-src 'none'; style-src {views.STYLE_HASH}; form-action 'self' https:{local};"
         " base-uri 'none'; frame-ancestors 'none'"

@@ -86,18 +86,18 @@ async def running(
             every=datetime.timedelta(seconds=settings.resync_seconds),
             clock=clock,
         )
+        url = await _listen(stack, application(events, pages, settings.frontend_url), settings.listen)
         if settings.health_listen:
             await _listen(stack, health_app(lambda: None), settings.health_listen)
-        url = await _listen(stack, application(events, pages, settings.stripe_url), settings.listen)
         background = asyncio.create_task(resync.run(), name="resync")
         stack.push_async_callback(_stop, background)
         log.info("listening", extra={"url": url, "live": settings.live_mode, "namespace": settings.namespace})
         yield Service(url, sync, events, resync)
 
 
-def application(events: EventHandler, pages: Pages, stripe_url: str) -> web.Application:
+def application(events: EventHandler, pages: Pages, frontend_url: str) -> web.Application:
     """The public routes."""
-    app = web.Application(middlewares=[guard(stripe_url)], client_max_size=BODY_LIMIT)
+    app = web.Application(middlewares=[guard(frontend_url)], client_max_size=BODY_LIMIT)
     app.router.add_post("/stripe/webhook", events.handle)
     app.router.add_get("/", pages.plans)
     app.router.add_post("/subscribe/{plan}", pages.subscribe)

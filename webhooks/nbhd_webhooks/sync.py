@@ -1,7 +1,7 @@
 """Brings one customer's Tenant in line with Stripe. Level-triggered: what event woke it does not matter.
 
 ``events.py``, ``resync.py`` and the welcome page call ``Sync.customer``; it reads the Tenant first and Stripe second,
-so that whoever applies last has also fetched last: a stale apply fails on the version that it has read and starts over.
+so that a stale apply fails on what it has read and starts over. Done means that a fresh read and a fresh fetch agree.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-billing"
 CUSTOMER = re.compile(r"^cus_[A-Za-z0-9]{1,250}$")
-_TRIES = 5
+_TRIES = 8
 
 
 class UnavailableError(Exception):
@@ -154,7 +154,7 @@ class Sync:
 
     async def _converge(self, customer_id: str) -> Outcome:
         name = self.tenant_name(customer_id)
-        existed = False
+        existed = applied = False
         for _ in range(_TRIES):
             tenant = await self._tenants.get(self._namespace, name)
             wanted = billing(customer_id, await self._stripe.subscriptions(customer_id), self._lookup_keys)
@@ -163,7 +163,6 @@ class Sync:
                     return Outcome.DELETED  # somebody just removed it: this run must not bring it back
                 if wanted.status not in ENTITLED:
                     return Outcome.NOT_ENTITLED
-                # Then read and fetch again: another replica may have made it, and applied newer facts than ours.
                 with contextlib.suppress(GoneError):
                     await self._tenants.create(self._namespace, name, name)
                 existed = True
@@ -177,12 +176,12 @@ class Sync:
                     raise UnavailableError("the last Tenant of a returning subscriber is still being deleted")
                 return Outcome.DELETING
             if tenant.spec.billing == wanted:
-                return Outcome.UNCHANGED
-            try:
+                return Outcome.APPLIED if applied else Outcome.UNCHANGED
+            # A write is believed only after another look at both sides: while ours was on its way, the billing may have
+            # changed and changed back, and the apply then passes though its facts are older.
+            with contextlib.suppress(ChangedError, GoneError):
                 await self._tenants.apply_part(tenant, "billing", wanted.wire(), MANAGER)
-            except (ChangedError, GoneError):
-                continue
-            return Outcome.APPLIED
+                applied = True
         raise UnavailableError("the Tenant kept changing")
 
 

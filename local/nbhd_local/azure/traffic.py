@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,15 @@ from nbhd_local.clock import Clock
 _READS = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED = 401
 _LOG_LENGTH = 100_000
+
+
+_ECHO_SECONDS = 0.1
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Cut(Exception):  # noqa: N818 - what is to be done
+    """Break the connection instead of answering."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +72,18 @@ class Hold:
         self._dropped = True
         self._decided.set()
 
-    async def pause(self, request: web.Request) -> None:
+    async def pause(self) -> None:
         self._arrived.set()
         await self._decided.wait()
         if self._dropped:
-            _cut(request)
+            raise _Cut
 
 
 @dataclass
 class _Rule:
     method: str
     path: re.Pattern[str]
-    act: Callable[[web.Request], Awaitable[None]]
+    act: Callable[[], Awaitable[None]]
     after_commit: bool
     skip: int = 0
     times: int = 1
@@ -97,6 +107,7 @@ class Traffic:
     writes: int = 0
     _rules: list[_Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
+    _cuts: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def fail_next(
         self,
@@ -111,7 +122,7 @@ class Traffic:
     ) -> None:
         """Answers the next ``times`` matching requests with an error, before or after they took effect."""
 
-        async def fail(_request: web.Request) -> None:
+        async def fail() -> None:
             raise AzureError(status, code, "Injected fault.", headers=headers)
 
         self._add(method, path_regex, fail, after_commit=after_commit, times=times)
@@ -119,8 +130,8 @@ class Traffic:
     def reset_next(self, method: str, path_regex: str, *, after_commit: bool = False, times: int = 1) -> None:
         """Cuts the connection of the next ``times`` matching requests, before or after they took effect."""
 
-        async def reset(request: web.Request) -> None:
-            _cut(request)
+        async def reset() -> None:
+            raise _Cut
 
         self._add(method, path_regex, reset, after_commit=after_commit, times=times)
 
@@ -140,22 +151,13 @@ class Traffic:
         """The outermost middleware of an endpoint: faults, then the error envelope, then the log."""
 
         @web.middleware
-        async def front(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            rules = [rule for rule in self._rules if rule.takes(request)]
+        async def front(request: web.Request, handler: _Handler) -> web.StreamResponse:
             try:
-                for rule in rules:
-                    if not rule.after_commit:
-                        await rule.act(request)
-                response = await handler(request)
-                for rule in rules:
-                    if rule.after_commit:
-                        await rule.act(request)
-            except AzureError as error:
-                response = error.response()
-            except web.HTTPException as unrouted:
-                response = web.Response(status=unrouted.status)
+                response = await self._answer(request, handler)
+            except _Cut:
+                response = web.Response(status=503)  # nobody will read it
+                if request.transport is not None:
+                    request.transport.abort()
             seen = Request(service, request.method, request.path, response.status, self.clock())
             self.log.append(seen)
             self.writes += seen.is_write
@@ -163,11 +165,31 @@ class Traffic:
 
         return front
 
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        key = request.method, request.path
+        if time.monotonic() < self._cuts.pop(key, 0):
+            raise _Cut  # HTTP clients quietly repeat a PUT whose kept-alive connection broke
+        rules = [rule for rule in self._rules if rule.takes(request)]
+        try:
+            for rule in rules:
+                if not rule.after_commit:
+                    await rule.act()
+            response = await _respond(request, handler)
+            for rule in rules:
+                if rule.after_commit:
+                    await rule.act()
+        except AzureError as injected:
+            response = injected.response()
+        except _Cut:
+            self._cuts[key] = time.monotonic() + _ECHO_SECONDS
+            raise
+        return response
+
     def _add(
         self,
         method: str,
         path_regex: str,
-        act: Callable[[web.Request], Awaitable[None]],
+        act: Callable[[], Awaitable[None]],
         *,
         after_commit: bool,
         skip: int = 0,
@@ -176,7 +198,10 @@ class Traffic:
         self._rules.append(_Rule(method, re.compile(path_regex, re.IGNORECASE), act, after_commit, skip, times))
 
 
-def _cut(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-    raise AzureError(503, "ConnectionReset", "The connection was cut.")
+async def _respond(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except AzureError as error:
+        return error.response()
+    except web.HTTPException as unrouted:
+        return web.Response(status=unrouted.status)

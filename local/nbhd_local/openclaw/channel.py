@@ -64,13 +64,15 @@ async def run(settings: Settings) -> None:
 
 
 class Channel:
-    """One bot account in webhook mode."""
+    """One bot account in webhook mode, at ``address`` once it is ``listening``."""
 
     def __init__(self, settings: Settings, inbox: Inbox, bot: BotApi) -> None:
         self._settings, self._inbox, self._bot = settings, inbox, bot
         self._arrived = asyncio.Event()
         self._between_turns = asyncio.Lock()
         self._runner: web.AppRunner | None = None
+        self.address = ("", 0)
+        self.listening = asyncio.Event()
 
     async def work(self) -> None:
         """Starts as OpenClaw does, then takes turns for ever."""
@@ -109,7 +111,9 @@ class Channel:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.webhook_host, self._settings.webhook_port).start()
-        _say(f"webhook listening on {self._runner.addresses[0]}")
+        self.address = self._runner.addresses[0]
+        self.listening.set()
+        _say(f"webhook listening on {self.address}")
 
     async def _close(self) -> None:
         if self._runner is not None:

@@ -5,6 +5,7 @@ The methods change it for the bot, `people` for the users; what the bot does in 
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,8 +140,9 @@ class Bot:
 
     def tell(self, kind: OutgoingKind, chat_id: int, content: Json) -> None:
         """Tells the watchers what the bot did."""
+        outgoing = Outgoing(kind, chat_id, copy.deepcopy(content))
         for watcher in list(self.watchers):
-            watcher(Outgoing(kind, chat_id, content))
+            watcher(outgoing)
 
     def ask(self, person: Json, message: Json, data: str) -> str:
         """A user taps a button: makes the callback query and its update. Returns the query's id."""

@@ -170,12 +170,10 @@ def _markdown(source: str) -> tuple[str, list[Entity]]:
             if target is not None:
                 built.close("text_link", start, {"url": re.sub(r"\\(.)", r"\1", target[1])})
             position += target.end() if target else 1
-        elif character == ">" and built.text.endswith(("", "\n")[bool(built.text)]):
+        elif character == ">" and (not built.text or built.text.endswith("\n")):
             position += 1
         elif character in _RESERVED:
-            raise _unparsable(
-                f"Character '{character}' is reserved and must be escaped with the preceding '\\'"
-            )
+            raise _unparsable(f"Character '{character}' is reserved and must be escaped with the preceding '\\'")
         else:
             built.add(character)
             position += 1

@@ -40,7 +40,7 @@ def get_chat(bot: Bot, params: Params) -> Json:
 def set_my_commands(bot: Bot, params: Params) -> bool:
     commands = params.json("commands", list, "commands")
     if commands is None:
-        raise bad_request("parameter \"commands\" is required")
+        raise bad_request('parameter "commands" is required')
     if len(commands) > 100:
         raise bad_request("BOT_COMMANDS_TOO_MUCH")
     bot.commands[_scope(params)] = [_command(one) for one in commands]

@@ -17,6 +17,7 @@ import aiohttp
 
 from . import schedule
 from .bot import Bot, Webhook
+from .errors import TelegramError
 from .params import Params, from_json
 from .updates import QueueKey, Update
 
@@ -61,6 +62,7 @@ class WebhookSender:
     def open(self, tls: ssl.SSLContext | None) -> None:
         """Starts; ``tls`` is what the sender trusts."""
         self._tls = tls
+        self._bot.updates.cleared.append(self.reset)
         self.reset()
 
     async def close(self) -> None:
@@ -108,7 +110,7 @@ class WebhookSender:
         """Runs the method in the body of a successful answer, if there is one that may be run."""
         try:
             params = from_json(body)
-        except Exception:
+        except TelegramError:
             return
         method = params.text("method")
         if method and not method.lower().startswith("get") and method.lower() not in _NEVER_EXECUTED:
@@ -244,8 +246,8 @@ class _Run:
             Attempt(update.id, update.queue, queue.failures + 1, answer.status, connection.number, started, now)
         )
         if answer.status is None:
-            self._open.discard(connection)
             await connection.session.close()
+            self._open.discard(connection)
         else:
             self._idle.append(connection)
         queue.busy = False

@@ -6,6 +6,7 @@ The server keeps one queue for each chat, and others for each user; within a que
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 import time
 from collections.abc import Callable
@@ -94,7 +95,8 @@ def lifetime_of(body: Json, now: float) -> float:
     kind = kind_of(body)
     if kind in _LIFETIMES:
         return _LIFETIMES[kind]
-    return max(0.0, body[kind].get("date", now) + _DAY - now)
+    date: float = body[kind].get("date", now)
+    return max(0.0, date + _DAY - now)
 
 
 @dataclass
@@ -103,6 +105,7 @@ class UpdateStore:
 
     waiting: dict[int, Update] = field(default_factory=dict)
     added: list[Callable[[Update], None]] = field(default_factory=list)
+    cleared: list[Callable[[], None]] = field(default_factory=list)
     next_id: int = field(default_factory=lambda: 100_000_000 + secrets.randbelow(800_000_000))
     empty: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,7 +117,7 @@ class UpdateStore:
         update_id = body.get("update_id", self.next_id)
         if "update_id" not in body:
             self.next_id += 1
-        full = {"update_id": update_id} | body
+        full = {"update_id": update_id} | copy.deepcopy(body)
         update = Update(update_id, kind_of(full), full, queue_of(full), lifetime_of(full, now))
         self.waiting[update_id] = update
         self.empty.clear()
@@ -132,3 +135,5 @@ class UpdateStore:
         """``drop_pending_updates``."""
         self.waiting.clear()
         self.empty.set()
+        for callback in list(self.cleared):
+            callback()

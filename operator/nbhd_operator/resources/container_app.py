@@ -14,7 +14,7 @@ from nbhd_crds.api.meta import seconds
 from nbhd_operator import openclaw
 from nbhd_operator.errors import NotFound
 from nbhd_operator.resources import identity, secret
-from nbhd_operator.resources.base import Body, Place, Seen, State, Task, present
+from nbhd_operator.resources.base import Body, Seen, State, Task
 from nbhd_operator.resources.role_assignment import RoleAssignment
 
 if TYPE_CHECKING:
@@ -132,14 +132,3 @@ def endpoint(found: Body) -> str | None:
     """Where the app answers."""
     ingress = (found["properties"].get("configuration") or {}).get("ingress") or {}
     return f"https://{ingress['fqdn']}" if ingress.get("fqdn") else None
-
-
-def seen_endpoint(seen: Seen) -> str | None:
-    """Where the app that was seen answers."""
-    return endpoint(present(seen, ContainerApp.kind))
-
-
-def tenant_of(found: Body, place: Place, platform_id: str) -> str | None:  # noqa: ARG001
-    """``spec.id`` of the tenant whose app this is, None for an app that is not this platform's."""
-    tags = found.get("tags") or {}
-    return tags.get("nbhd-tenant") if tags.get("nbhd-platform") == platform_id else None

@@ -27,7 +27,7 @@ class RoleAssignment:
     depends_on: tuple[str, ...] = (Identity.kind,)
 
     def name(self, task: Task) -> str:
-        """A name that says nothing of the principal; the real one also needs that, see ``_name``."""
+        """Name of the secret that is its scope; its own is a GUID made of scope, principal and role."""
         return task.name
 
     def want(self, task: Task, seen: Seen) -> Body:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nbhd_crds import identity as derive
 from nbhd_crds.api import Tenant
 from nbhd_crds.identity import Keyring
-from nbhd_operator.errors import NotFound, Retryable, SoftDeleted
+from nbhd_operator.errors import NotFound, SoftDeleted
 from nbhd_operator.resources.base import Body, Bundle, Seen, State, Task, present
 from nbhd_operator.settings import Platform
 
@@ -44,13 +44,13 @@ class Secret:
             return None
 
     async def apply(self, azure: Azure, task: Task, want: Body) -> State | None:
-        """Sets a new version; begins to recover the secret first where it is deleted."""
+        """Sets a new version. A deleted secret is recovered instead, and may turn out to be as it should."""
         name = self.name(task)
         try:
             return State(await azure.set_secret(task.place, name, want["value"], want["tags"]))
-        except SoftDeleted as fault:
+        except SoftDeleted:
             await azure.recover_secret(task.place, name)
-            raise Retryable(fault.reason, "the deleted secret is being recovered", after=1.0) from fault
+            return None
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Deletes softly."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 from typing import Any
 
@@ -100,7 +101,7 @@ RANKING = ["active", "trialing", "past_due", "brand_new", "paused", "unpaid", "i
 RANKING.append("incomplete_expired")
 
 
-@pytest.mark.parametrize(("better", "worse"), [*zip(RANKING, RANKING[1:], strict=False)])
+@pytest.mark.parametrize(("better", "worse"), [*itertools.pairwise(RANKING)])
 def test_the_best_status_counts(better: str, worse: str) -> None:
     both = [subscription(worse, id="sub_new", created=LATER), subscription(better, id="sub_old")]
     assert billing("cus_1", both, {}).subscription_id == "sub_old"

@@ -207,7 +207,7 @@ async def test_what_we_could_not_do_is_asked_for_again(
 
 
 async def test_a_bad_signature_is_400_and_loud_and_no_secret_is_shown(
-    client: Client, backend: Backend, caplog: pytest.LogCaptureFixture
+    client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     status, text = await post(client, snapshot(), "whsec_other")

@@ -51,7 +51,7 @@ async def client(
         clock=lambda: now,
     )
     events = EventHandler(sync.customer, api.customer_of, secrets=[SecretStr("whsec_1")], live=False, clock=lambda: now)
-    async with TestClient(TestServer(application(events, pages, world.api_url))) as made:
+    async with TestClient(TestServer(application(events, pages, "http://127.0.0.1:1234"))) as made:
         yield made
 
 
@@ -64,7 +64,7 @@ async def checkout(client: Client) -> str:
     """Id of the session that the button leads to."""
     async with client.post("/subscribe/basic", allow_redirects=False) as response:
         assert response.status == 303
-        return re.findall(r"cs_test_\w+", response.headers["Location"])[0]
+        return str(re.findall(r"cs_test_\w+", response.headers["Location"])[0])
 
 
 async def paid(client: Client, world: StripeWorld) -> str:
@@ -93,6 +93,7 @@ async def test_every_answer_keeps_to_itself(client: Client) -> None:
             policy = response.headers["Content-Security-Policy"]
             assert policy.startswith("default-src 'none'; ")
             assert STYLE_HASH in policy
+            assert "form-action 'self' https: http://127.0.0.1:* http://localhost:*;" in policy
             assert response.headers["Referrer-Policy"] == "no-referrer"
             assert response.headers["Cache-Control"] == "no-store"
             text = await response.text()

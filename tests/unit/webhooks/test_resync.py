@@ -73,7 +73,7 @@ async def test_a_sweep_finds_what_has_no_event_and_writes_nothing_else(
 
 
 async def test_one_failing_customer_does_not_stop_the_others(
-    resync: Resync, sync: Sync, api: StripeApi, world: StripeWorld, price: str, tenants: Any
+    resync: Resync, api: StripeApi, world: StripeWorld, price: str, tenants: Any
 ) -> None:
     await buy(api, world, price)
     await buy(api, world, price)
@@ -91,9 +91,7 @@ def _resubscribe(tenants: Any, tenant: Any) -> None:
     tenants.put(tenant.metadata.name, deleting=True, billing=old)
 
 
-async def test_a_failing_pass_is_followed_by_the_next(
-    resync: Resync, monkeypatch: pytest.MonkeyPatch, api: StripeApi
-) -> None:
+async def test_a_failing_pass_is_followed_by_the_next(resync: Resync, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = asyncio.Queue[None]()
 
     async def undelivered() -> None:

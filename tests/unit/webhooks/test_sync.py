@@ -32,10 +32,12 @@ class FakeStripe:
         self.steps: Callable[[], int] = lambda: 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.called = asyncio.Event()
 
     async def subscriptions(self, customer_id: str) -> list[dict[str, Any]]:
         assert customer_id == "cus_1"
         self.calls += 1
+        self.called.set()
         answer = [dict(one) for one in self.current]
         await self.gate.wait()
         for _ in range(self.steps()):
@@ -129,12 +131,29 @@ async def test_a_stale_fetch_loses(sync: Sync, stripe: FakeStripe, tenants: Any,
     assert shown(tenants) == "canceled"
 
 
+async def test_a_stale_apply_that_slips_through_is_put_right(sync: Sync, stripe: FakeStripe, tenants: Any) -> None:
+    """Another replica's writes end where they began, so our precondition holds and yet our facts are old."""
+    stripe.current = [subscription("past_due")]
+    await sync.customer("cus_1")
+    stripe.current = [subscription("active")]
+
+    def there_and_back() -> None:
+        tenants.on_apply = lambda: None
+        for status in ("active", "past_due"):
+            stripe.current = [subscription(status)]
+            tenants.put(NAME, billing=billing("cus_1", stripe.current, {}))
+
+    tenants.on_apply = there_and_back
+    assert await sync.customer("cus_1") is Outcome.APPLIED
+    assert shown(tenants) == "past_due"
+
+
 async def test_a_tenant_that_is_deleted_meanwhile_does_not_come_back(
     sync: Sync, stripe: FakeStripe, tenants: Any
 ) -> None:
     tenants.put(NAME)
     stripe.current = [subscription()]
-    tenants.on_apply = lambda: tenants.objects.clear()
+    tenants.on_apply = tenants.objects.clear
     assert await sync.customer("cus_1") is Outcome.DELETED
     assert tenants.objects == {}
 
@@ -218,15 +237,14 @@ async def test_calls_for_one_customer_share_runs(sync: Sync, stripe: FakeStripe)
     """Those that came during a run get a run of their own, one for all of them: it sees what happened since."""
     stripe.gate.clear()
     first = asyncio.create_task(sync.customer("cus_1"))
-    while not stripe.calls:
-        await asyncio.sleep(0)
+    await stripe.called.wait()
     late = [asyncio.create_task(sync.customer("cus_1")) for _ in range(50)]
     await asyncio.sleep(0)
     stripe.current = [subscription()]
     stripe.gate.set()
     assert await first is Outcome.NOT_ENTITLED
     assert {await one for one in late} == {Outcome.APPLIED}
-    assert stripe.calls == 3  # the first, then create and fetch again
+    assert stripe.calls == 4  # the first; then one that creates, one that applies, one that finds both sides agree
     assert sync._queues == {}
 
 
@@ -234,8 +252,7 @@ async def test_a_caller_who_gives_up_does_not_take_the_others_along(sync: Sync, 
     stripe.gate.clear()
     stripe.current = [subscription()]
     first = asyncio.create_task(sync.customer("cus_1"))
-    while not stripe.calls:
-        await asyncio.sleep(0)
+    await stripe.called.wait()
     second = asyncio.create_task(sync.customer("cus_1"))
     await asyncio.sleep(0)
     first.cancel()

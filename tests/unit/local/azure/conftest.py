@@ -36,8 +36,8 @@ class Azure:
     session: aiohttp.ClientSession
     transport: AioHttpTransport
     credential: WorkloadIdentityCredential
-    apps: ContainerAppsAPIClient
-    identities: ManagedServiceIdentityClient
+    apps: Any  # ContainerAppsAPIClient; bodies are plain objects here, which its overloads do not know
+    identities: Any  # ManagedServiceIdentityClient, likewise
     roles: AuthorizationManagementClient
     secrets: SecretClient
 

@@ -39,7 +39,8 @@ async def test_identities_live_and_die(azure: Any) -> None:
     await api.delete(world.resource_group, "nbhd-abc")  # 204
     with pytest.raises(ResourceNotFoundError) as absent:
         await api.get(world.resource_group, "nbhd-abc")
-    assert absent.value.error and absent.value.error.code == "ResourceNotFound"
+    assert absent.value.error is not None
+    assert absent.value.error.code == "ResourceNotFound"
     assert (await azure.identity("nbhd-abc")).principal_id != first.principal_id
 
 

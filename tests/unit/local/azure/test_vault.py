@@ -12,7 +12,7 @@ from nbhd_local.ca import Authority
 
 
 def inner(error: HttpResponseError) -> Any:
-    return error.error.innererror["code"]  # type: ignore[union-attr,index]
+    return error.error.innererror["code"]  # type: ignore[union-attr]
 
 
 async def test_versions_and_properties(azure: Any) -> None:
@@ -59,7 +59,7 @@ async def test_soft_delete_keeps_the_name_until_it_is_recovered(azure: Any) -> N
     secrets = azure.secrets
     await secrets.set_secret("nbhd-abc", "one")
     deleted = await secrets.delete_secret("nbhd-abc", _polling_interval=0.01)
-    assert deleted.recovery_id and deleted.scheduled_purge_date
+    assert None not in (deleted.recovery_id, deleted.scheduled_purge_date)
     with pytest.raises(ResourceNotFoundError):
         await secrets.get_secret("nbhd-abc")
     with pytest.raises(ResourceExistsError) as refused:
