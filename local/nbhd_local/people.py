@@ -12,7 +12,7 @@ import aiohttp
 from nbhd_local.telegram import Line, User
 from nbhd_local.world import World
 
-_LINK = re.compile(r"https://t\.me/\w+\?start=[\w-]+")
+_LINK = re.compile(r"https?://[\w.:]+/\w+\?start=[\w-]+")
 
 
 def _offers_connect(line: Line) -> bool:

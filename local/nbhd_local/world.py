@@ -21,6 +21,7 @@ import aiohttp
 import stripe
 
 from nbhd_crds.api import Tenant
+from nbhd_crds.api.policies import SERVICES_NAMESPACE
 from nbhd_crds.client import Tenants, connect
 from nbhd_crds.identity import tenant_id
 from nbhd_local import cluster as clusters
@@ -182,7 +183,7 @@ async def running(
         )
         stripe_world = await stack.enter_async_context(StripeWorld(authority, webhook_secret=invented.stripe_webhook))
         prices = await create_prices(stripe_world, authority)
-        await asyncio.to_thread(_prepare_namespace, cluster, namespace, azure)
+        await asyncio.to_thread(_prepare, cluster, namespace, azure, invented)
         api = await connect(cluster.kubeconfig)
         stack.push_async_callback(api.close)
         world = await asyncio.to_thread(
@@ -216,10 +217,21 @@ async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluste
     return cluster
 
 
-def _prepare_namespace(cluster: Cluster, namespace: str, azure: AzureWorld) -> None:
-    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-    cluster.apply(document)
+def _prepare(cluster: Cluster, namespace: str, azure: AzureWorld, invented: Secrets) -> None:
+    """The world's namespace with plans and a cell, and what ``kubectl nbhd`` reads."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     cluster.apply(*plans(), cell(azure), namespace=namespace)
+    facts = {"platformId": PLATFORM, "botUsername": BOT_USERNAME}
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "nbhd-link-keys"},
+            "stringData": {"keys": invented.keyrings["LINK"]},
+        },
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "nbhd-platform"}, "data": facts},
+        namespace=SERVICES_NAMESPACE,
+    )
 
 
 async def create_prices(world: StripeWorld, authority: Authority) -> dict[str, str]:
@@ -324,6 +336,7 @@ def _services(
         STRIPE_API_URL=stripe_world.api_url,
         FRONTEND_URL=frontend,
         TELEGRAM_BOT_USERNAME=BOT_USERNAME,
+        TELEGRAM_LINK_URL=telegram.web_url,
         NBHD_LISTEN=f"127.0.0.1:{ports['web']}",
     )
     return World(

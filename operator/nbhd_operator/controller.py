@@ -35,16 +35,32 @@ from nbhd_operator.status import report
 log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-operator"
-_POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
-_LONG_POLL = Backoff(first=60.0, most=300.0)
-_FAULT = Backoff(first=0.5, most=300.0)
-_STALLED = Backoff(first=30.0, most=600.0)
-_CONFLICT = Backoff(first=0.05, most=2.0)
 _PATIENCE = 60  # polls after which a thing is looked at less often
 _VISIBLE = 5  # failures in a row after which a passing fault is shown in status
 _KEEP_SEEN = datetime.timedelta(seconds=60)
 
 Clock = Callable[[], datetime.datetime]
+
+
+_POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
+_LONG_POLL = Backoff(first=60.0, most=300.0)
+_FAULT = Backoff(first=0.5, most=300.0)
+_STALLED = Backoff(first=30.0, most=600.0)
+_CONFLICT = Backoff(first=0.05, most=2.0)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How soon a tenant is looked at again, by what the last look came to."""
+
+    poll: Backoff = _POLL
+    long_poll: Backoff = _LONG_POLL
+    fault: Backoff = _FAULT
+    stalled: Backoff = _STALLED
+    conflict: Backoff = _CONFLICT
+
+
+_PACE = Pace()
 
 
 def utc_now() -> datetime.datetime:
@@ -81,9 +97,10 @@ class Controller:
         platform: Platform,
         rings: Mapping[str, Keyring],
         now: Clock = utc_now,
+        pace: Pace = _PACE,
     ) -> None:
         self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
-        self._platform, self._rings, self._now = platform, rings, now
+        self._platform, self._rings, self._now, self._pace = platform, rings, now, pace
         self._suspects: set[Key] = set()
         self._memory: dict[Key, tuple[str, datetime.datetime, dict[str, State | None]]] = {}
 
@@ -110,15 +127,15 @@ class Controller:
             await self._look(key)
         except _ChangedError:
             self._memory.pop(key, None)
-            self._queue.retry(key, _CONFLICT)
+            self._queue.retry(key, self._pace.conflict)
         except GoneError:
             await self._refresh(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             if is_conflict(error) or getattr(error, "status", None) == 422:
                 await self._refresh(key)
-                self._queue.retry(key, _CONFLICT)
+                self._queue.retry(key, self._pace.conflict)
                 return
-            delay = self._queue.retry(key, _FAULT)
+            delay = self._queue.retry(key, self._pace.fault)
             status = getattr(error, "status", None)
             log.warning(
                 "the API server did not do it", extra=_names(key) | {"error": type(error).__name__, "status": status,
@@ -126,7 +143,7 @@ class Controller:
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001, RUF100 - a fault in one tenant must not end the worker
             self._memory.pop(key, None)
-            self._queue.retry(key, _FAULT)
+            self._queue.retry(key, self._pace.fault)
             # The message may quote what it failed on, secrets included: say only what kind it was, and where.
             frames = traceback.extract_tb(error.__traceback__)[-3:]
             where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
@@ -268,17 +285,17 @@ class Controller:
         self._memory.pop(key, None)
         delay = 0.0
         if isinstance(fault, Waiting) and not self._overdue(look):
-            delay = self._queue.retry(key, _POLL)
+            delay = self._queue.retry(key, self._pace.poll)
             waiting = Finding(
                 "False", fault.reason, "Azure is still spreading the role assignment; this takes minutes."
             )
             await self._write(look, Rest(Outcome.PROGRESS, app=waiting))
         elif isinstance(fault, Terminal | Waiting):
-            delay = self._queue.retry(key, _STALLED)
+            delay = self._queue.retry(key, self._pace.stalled)
             await self._write(look, Rest(Outcome.STALLED, problem=Finding("True", fault.reason, fault.message)))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
-            delay = self._queue.retry(key, _FAULT, at_least=after)
+            delay = self._queue.retry(key, self._pace.fault, at_least=after)
             if self._queue.attempts(key) > _VISIBLE:
                 failing = Finding("False", fault.reason, f"Azure keeps refusing and is asked again. {fault.message}")
                 await self._write(look, Rest(Outcome.PROGRESS, trouble=failing))
@@ -300,10 +317,10 @@ class Controller:
         if rest.at_once:
             self._queue.add(key)
         elif rest.outcome is Outcome.PROGRESS:
-            self._queue.retry(key, _POLL if self._queue.attempts(key) < _PATIENCE else _LONG_POLL)
+            self._queue.retry(key, self._pace.poll if self._queue.attempts(key) < _PATIENCE else self._pace.long_poll)
         elif rest.outcome is Outcome.STALLED:
             if situation.task is not None:  # without one only a change in Kubernetes helps, and that wakes us
-                self._queue.retry(key, _STALLED)
+                self._queue.retry(key, self._pace.stalled)
             self._wake_at_until(key, situation)
         else:
             self._finish(key, situation)

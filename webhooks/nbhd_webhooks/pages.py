@@ -45,12 +45,14 @@ class Pages:
         frontend_url: str,
         platform: str,
         bot_username: str,
+        telegram_link_url: str,
         link_keys: Keyring,
         clock: Callable[[], datetime.datetime],
     ) -> None:
         self._stripe, self._sync = stripe, sync
         self._plans, self._live, self._frontend = plans, live, frontend_url
         self._platform, self._bot, self._link_keys, self._clock = platform, bot_username, link_keys, clock
+        self._chat_url = f"{telegram_link_url}/{bot_username}"
         self._offers: list[views.Offer] = []
         self._offers_until = 0.0
         self._buyers: dict[str, str] = {}
@@ -98,12 +100,12 @@ class Pages:
         linked = tenant.condition("Linked")
         taken = linked is not None and linked.status == "False" and linked.reason == "ChatTaken"
         if tenant.spec.telegram and not taken:
-            return views.connected(self._bot)
+            return views.connected(self._bot, self._chat_url)
         generation = tenant.spec.telegram.generation if tenant.spec.telegram else 0
         token = mint_link(self._link_keys, self._platform, tenant.spec.id, generation, self._clock())
         return views.connect(
             views.Invitation(
-                url=f"https://t.me/{self._bot}?start={token}",
+                url=f"{self._chat_url}?start={token}",
                 bot=self._bot,
                 code=account_code(tenant.spec.id),
                 minutes=int(LINK_LIFETIME.total_seconds()) // 60,

@@ -74,6 +74,7 @@ async def running(
             frontend_url=settings.frontend_url,
             platform=settings.platform_id,
             bot_username=settings.bot_username,
+            telegram_link_url=settings.telegram_link_url,
             link_keys=settings.link_keys,
             clock=clock,
         )

@@ -51,6 +51,7 @@ class WebhooksSettings(Settings):
     stripe_url: WebUrl = Field("https://api.stripe.com", validation_alias="STRIPE_API_URL")
     frontend_url: WebUrl = Field(validation_alias="FRONTEND_URL")
     bot_username: str = Field(validation_alias="TELEGRAM_BOT_USERNAME", pattern="^[A-Za-z][A-Za-z0-9_]{3,31}$")
+    telegram_link_url: WebUrl = Field("https://t.me", validation_alias="TELEGRAM_LINK_URL")
     link_keys: LinkKeys = Field(validation_alias="NBHD_LINK_KEYS")
     namespace: str = Field(validation_alias="NBHD_NAMESPACE", pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     listen: str = Field("127.0.0.1:8080", validation_alias="NBHD_LISTEN", pattern=r"^[^:]+:\d{1,5}$")

@@ -109,13 +109,13 @@ assistant. It works for {invitation.minutes} minutes; <a href="">reload this pag
     )
 
 
-def connected(bot: str) -> str:
+def connected(bot: str, chat_url: str) -> str:
     """The chat is linked."""
     return _page(
         "Connected",
         f"""<div class="card"><h1>You are connected</h1>
 <p class="lead">Your assistant is waiting in your chat with @{escape(bot)}.</p>
-<p><a class="button" href="https://t.me/{quote(bot)}" rel="noopener noreferrer">Open Telegram</a></p></div>""",
+<p><a class="button" href="{escape(chat_url)}" rel="noopener noreferrer">Open Telegram</a></p></div>""",
     )
 
 

@@ -25,6 +25,7 @@ ARM_AUDIENCE = "https://management.azure.com"
 VAULT_AUDIENCE = "https://vault.azure.net"
 _ARM_ALIASES = frozenset({ARM_AUDIENCE, "https://management.core.windows.net"})
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_OPENID_SCOPES = frozenset({"openid", "profile", "offline_access"})  # some clients always ask for them
 _LIFETIME = 3599
 
 
@@ -107,10 +108,10 @@ class Entra:
             return _refuse(401, "invalid_client", 7000216, "'client_assertion' is required for this grant type.")
         if not hmac.compare_digest(fields.get("client_assertion", "").strip().encode(), client.assertion.encode()):
             return _refuse(401, "invalid_client", 700213, "No matching federated identity record was found.")
-        resource, _, rest = fields.get("scope", "").rpartition("/.default")
-        resource = resource.rstrip("/")
-        if rest or not resource:
+        scopes = [scope for scope in fields.get("scope", "").split() if scope not in _OPENID_SCOPES]
+        if len(scopes) != 1 or not scopes[0].endswith("/.default"):
             return _refuse(400, "invalid_scope", 1002012, "The scope must end with '/.default'.")
+        resource = scopes[0].removesuffix("/.default").rstrip("/")
         audience = ARM_AUDIENCE if resource in _ARM_ALIASES else resource
         if audience not in {ARM_AUDIENCE, VAULT_AUDIENCE}:
             return _refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")

@@ -14,7 +14,7 @@ import random
 import re
 import urllib.parse
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -50,7 +50,7 @@ class Request:
 class _Replay:
     fingerprint: str
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     request_id: str
 
 

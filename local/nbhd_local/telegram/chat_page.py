@@ -41,6 +41,7 @@ class ChatPage:
         """The aiohttp application."""
         app = web.Application()
         app.router.add_get("/", self._index)
+        app.router.add_get(f"/{self._bot_username}", self._deep_link)
         app.router.add_get("/chat/{id:[1-9][0-9]{0,14}}", self._chat)
         app.router.add_get("/chat/{id:[1-9][0-9]{0,14}}/lines", self._lines)
         app.router.add_post("/chat/{id:[1-9][0-9]{0,14}}/{act:send|tap|start}", self._act)
@@ -55,6 +56,20 @@ class ChatPage:
         )
         text = _INDEX.format(bot=html.escape(self._bot_username), people=people)
         return web.Response(text=text, content_type="text/html")
+
+    async def _deep_link(self, request: web.Request) -> web.Response:
+        """What ``https://t.me/<bot>?start=<payload>`` does: offers to open the chat, as one of the people."""
+        query = f"?{request.query_string}" if request.query_string else ""
+        people = list(self._people()) or [self._user_for(1001)]
+        if len(people) == 1:
+            raise web.HTTPSeeOther(f"/chat/{people[0].id}{query}")
+        links = "".join(
+            f'<li><a href="/chat/{user.id}{html.escape(query)}">{html.escape(user.wire["first_name"])}</a></li>'
+            for user in people
+        )
+        return web.Response(
+            text=_INDEX.format(bot=html.escape(self._bot_username), people=links), content_type="text/html"
+        )
 
     async def _chat(self, request: web.Request) -> web.Response:
         user = self._user(request)

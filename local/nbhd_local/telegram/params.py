@@ -30,8 +30,8 @@ class Upload:
 class Params:
     """What a call carries. The first of several values with one name counts."""
 
-    values: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, Upload] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    files: Mapping[str, Upload] = field(default_factory=dict, repr=False)
 
     def text(self, name: str, default: str = "") -> str:
         """A string; absent is ``default``."""

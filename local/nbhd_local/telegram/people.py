@@ -83,13 +83,14 @@ class User:
         return self._say({"text": text, "entities": [entity]}, shown="/start")
 
     async def open(self, link: str) -> int:
-        """Follows ``https://t.me/<bot>?start=<payload>`` and presses Start.
+        """Follows ``https://t.me/<bot>?start=<payload>``, or the local page's form of it, and presses Start.
 
         Raises:
             ValueError: the link is not one to this bot.
         """
         parsed = urllib.parse.urlsplit(link)
-        if (parsed.scheme, parsed.netloc) != ("https", "t.me") or parsed.path.strip("/") != self._bot.username:
+        known = (parsed.scheme, parsed.netloc) == ("https", "t.me") or parsed.hostname == "127.0.0.1"
+        if not known or parsed.path.strip("/") != self._bot.username:
             message = f"not a link to @{self._bot.username}"
             raise ValueError(message)
         return await self.start(urllib.parse.parse_qs(parsed.query).get("start", [""])[0])

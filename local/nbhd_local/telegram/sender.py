@@ -67,21 +67,23 @@ class WebhookSender:
 
     async def close(self) -> None:
         """Stops at once. Undelivered updates stay in the store."""
-        self._current = None
-        for task in self._tasks:
-            task.cancel()
+        self._stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reset(self) -> None:
         """Starts again with the webhook that is set now; an update in flight is sent again."""
-        if self._current is not None:
-            self._current.cancel()
-            self._current = None
+        self._stop()
         if self._bot.webhook.url:
             run = _Run(self._bot, self._bot.webhook, self)
             self._current = asyncio.get_running_loop().create_task(run.run())
             self._tasks.add(self._current)
             self._current.add_done_callback(self._done)
+
+    def _stop(self) -> None:
+        # Each run is cancelled once only: a second time would cut its clean-up short.
+        if self._current is not None:
+            self._current.cancel()
+            self._current = None
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -54,7 +54,7 @@ class Update:
 
     id: int
     kind: str
-    body: Json
+    body: Json = field(repr=False)
     queue: QueueKey
     lifetime: float
     made_at: float = field(default_factory=time.monotonic)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import FINALIZER
-from nbhd_crds.identity import Keyring
+from nbhd_crds.identity import Keyring, Purpose
 from nbhd_operator.cache import Cache
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation, assess
@@ -23,9 +23,9 @@ PLATFORM = Platform(
     subscription_id="sub",
     key_vault_name="vault",
 )
-RINGS = {
-    purpose: Keyring(purpose, {"k1": bytes([number]) * 32})
-    for number, purpose in enumerate(("bot", "webhook", "gateway", "model"))
+_PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
+RINGS: dict[str, Keyring] = {
+    purpose: Keyring(purpose, {"k1": bytes([number]) * 32}) for number, purpose in enumerate(_PURPOSES)
 }
 
 

@@ -36,9 +36,7 @@ def sync(api: StripeApi, tenants: Any) -> Sync:
 
 
 @pytest.fixture
-async def client(
-    api: StripeApi, world: StripeWorld, sync: Sync, price: str, now: datetime.datetime
-) -> AsyncIterator[Client]:
+async def client(api: StripeApi, sync: Sync, price: str, now: datetime.datetime) -> AsyncIterator[Client]:
     pages = Pages(
         api,
         sync,
@@ -47,6 +45,7 @@ async def client(
         frontend_url="http://127.0.0.1:1234",
         platform="nbhd",
         bot_username="nbhd_bot",
+        telegram_link_url="https://t.me",
         link_keys=KEYS,
         clock=lambda: now,
     )
