@@ -75,4 +75,4 @@ def _seconds(header: str | None) -> float:
     try:
         return float(header or "")
     except ValueError:
-        return 5.0
+        return 1.0

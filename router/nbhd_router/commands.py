@@ -71,6 +71,7 @@ class Commands:
         else:
             reply = await self._linking.confirm(query.data or "", chat, query.from_.id)
             text, account = reply.text, reply.account
+            self._notices.forget(chat)
         await self._notices.answer_query(query.id)
         await self._notices.remove_buttons(chat, message.message_id)
         await self._notices.answer(chat, text, account=account)

@@ -241,6 +241,7 @@ class Dispatcher:
 
     async def _finish(self, row: Row) -> None:
         await self._spool.done(row)
+        self._notices.forget(row.update.lane.chat)
         self._metrics.count("delivered", kind=row.update.kind)
 
     async def _close(self, row: Row, decision: Close) -> None:

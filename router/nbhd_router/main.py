@@ -36,7 +36,7 @@ from nbhd_router.telegram import Telegram, announce
 from nbhd_router.texts import Texts
 from nbhd_router.update import ALLOWED_UPDATES
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("nbhd_router.main")  # also when run with -m
 
 _PURGE_SECONDS = 3600.0
 

@@ -28,23 +28,27 @@ class Notices:
         self._telegram = telegram
         self._texts = texts
         self._clock = clock
-        self._told: dict[tuple[int, Text], float] = {}
+        self._told: dict[int, dict[Text, float]] = {}
 
     async def tell(self, chat: int, text: Text, *, account: str = "") -> None:
         """Says it, unless it was said to this chat within the last ten minutes."""
         now = self._clock()
-        last = self._told.get((chat, text))
-        if last is not None and now - last < QUIET:
+        told = self._told.pop(chat, {})
+        self._told[chat] = told  # at the end: the dict stays ordered by time
+        if text in told and now - told[text] < QUIET:
             return
-        self._told.pop((chat, text), None)
-        self._told[chat, text] = now  # at the end: the dict stays ordered by time
+        told[text] = now
         while len(self._told) > _REMEMBERED:
             del self._told[next(iter(self._told))]
         try:
             await self._telegram.call("sendMessage", {"chat_id": chat, "text": self._texts.say(text, account)})
         except TelegramError as error:
-            self._told.pop((chat, text), None)
+            told.pop(text, None)
             log.warning("notice not sent", extra={"text": text.name, "error": str(error)})
+
+    def forget(self, chat: int) -> None:
+        """Things go well again for the chat: the next trouble is news."""
+        self._told.pop(chat, None)
 
     async def answer(
         self, chat: int, text: Text, *, account: str = "", buttons: Sequence[tuple[Text, str]] = ()

@@ -15,7 +15,7 @@ async def test_kubectl_understands(start_world: StartWorld) -> None:
         await world.kubectl_wait("wait", "--for=condition=Ready", f"tenant/{name}", "--timeout=60s")
         header, row = (await world.kubectl_wait("get", "nt")).splitlines()
         assert header.split() == ["NAME", "PHASE", "PLAN", "REASON", "AGE"]
-        assert row.split()[:4] == [name, "Ready", "basic", "Ready"]
+        assert row.split()[:4] == [name, "Ready", "basic", "Serving"]
         assert "127.0.0.1" in await world.kubectl_wait("get", "tenants", "-o", "wide")
         described = await world.kubectl_wait("describe", "tenant", name)
         assert "Observed Generation" in described

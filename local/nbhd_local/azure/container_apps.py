@@ -19,7 +19,7 @@ from aiohttp import web
 from nbhd_local.azure import app_rules, app_schema, app_view
 from nbhd_local.azure.arm import Call, Route, route
 from nbhd_local.azure.errors import AzureError, resource_not_found
-from nbhd_local.azure.state import JSON, ContainerApp, Delays, Operation, Revision, Subscription, key, stamp
+from nbhd_local.azure.state import JSON, ContainerApp, Delays, Operation, Revision, Subscription, key
 from nbhd_local.clock import Clock
 
 _TYPE = "Microsoft.App/containerApps"
@@ -326,10 +326,8 @@ class ContainerApps:
     def _operation_url(self, call: Call, kind: str, operation: Operation) -> str:
         location = next(iter(self.subscription.environments.values())).location
         path = _OPERATIONS.format(subscription=self.subscription.id, location=location)
-        tail = (
-            f"api-version={call.api_version}&azureAsyncOperation=true&t={stamp(operation.started)[:4]}&c={_CERTIFICATE}"
-        )
-        return f"{call.base_url}{path}/containerappOperation{kind}/{operation.id}?{tail}&s={uuid.uuid4().hex}&h=x"
+        query = f"api-version={call.api_version}&azureAsyncOperation=true&c={_CERTIFICATE}&s={uuid.uuid4().hex}"
+        return f"{call.base_url}{path}/containerappOperation{kind}/{operation.id}?{query}"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -124,7 +124,7 @@ class Replica:
 
     async def _run_container(self) -> str:
         """Runs the container once, in a home of its own that goes with it; returns how it ended."""
-        home = Path(tempfile.mkdtemp(prefix="nbhd-replica-"))
+        home = Path(tempfile.mkdtemp(prefix="home-", dir=self._log.path.parent))
         try:
             launch = self._launch()
             self._process = await asyncio.create_subprocess_exec(

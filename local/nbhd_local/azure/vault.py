@@ -55,6 +55,8 @@ class Vault:
         app.router.add_get("/secrets", self._list)
         app.router.add_put("/secrets/{name}", self._set)
         app.router.add_delete("/secrets/{name}", self._delete)
+        app.router.add_get("/secrets/{name}", self._get)
+        app.router.add_patch("/secrets/{name}", self._update)
         app.router.add_get("/secrets/{name}/versions", self._list_versions)
         app.router.add_get("/secrets/{name}/{version:[^/]*}", self._get)
         app.router.add_patch("/secrets/{name}/{version:[^/]*}", self._update)
@@ -70,7 +72,7 @@ class Vault:
             principal = self._entra.verify(request.headers.get("Authorization"), VAULT_AUDIENCE)
         except TokenRefused as refused:
             raise self._challenge(refused) from refused
-        reading = request.method == "GET" and request.match_info.get("version") is not None
+        reading = request.match_info.handler == self._get
         self._authorize(principal, request.match_info.get("name", ""), writing=not reading)
         version = request.query.get("api-version", "")
         if not _API_VERSION.match(version):
@@ -101,12 +103,12 @@ class Vault:
         return web.json_response(self._bundle(secret, version))
 
     async def _get(self, request: web.Request) -> web.Response:
-        secret, version = self.store.get(request.match_info["name"], request.match_info["version"])
+        secret, version = self.store.get(request.match_info["name"], request.match_info.get("version", ""))
         _refuse_disabled(version)
         return web.json_response(self._bundle(secret, version))
 
     async def _update(self, request: web.Request) -> web.Response:
-        name, wanted = request.match_info["name"], request.match_info["version"]
+        name, wanted = request.match_info["name"], request.match_info.get("version", "")
         secret, version = self.store.update(name, wanted, await _json_body(request))
         return web.json_response(self._item(secret, version, with_version=True))
 

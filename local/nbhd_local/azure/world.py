@@ -6,6 +6,7 @@ The real SDKs talk to it unmodified; ``credentials_env`` is all that a service n
 from __future__ import annotations
 
 import contextlib
+import datetime
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -86,8 +87,9 @@ class AzureWorld:
         self.registry_id = (
             f"{self.subscription.group_id(group)}/providers/Microsoft.ContainerRegistry/registries/{registry}"
         )
+        long_ago = now - datetime.timedelta(days=1)
         grant = RoleAssignment(
-            str(uuid.uuid4()), self.registry_id, ACR_PULL, pull.principal_id, "ServicePrincipal", now
+            str(uuid.uuid4()), self.registry_id, ACR_PULL, pull.principal_id, "ServicePrincipal", long_ago
         )
         self.subscription.assignments[grant.name] = grant
         self.entra = Entra(self.tenant_id)

@@ -8,9 +8,8 @@ MAX_RETRY_AFTER = 3600
 WEBHOOK_GONE = 23 * 3600.0
 """A webhook that answered 410 for so long is closed."""
 
-STALLED_AFTER = 10.0
-"""After so long without a success, new connections are opened only every `STALLED_EVERY` seconds."""
-STALLED_EVERY = 2.0
+_STALLED_AFTER = 10.0
+_STALLED_EVERY = 2.0
 
 
 def retry_delay(failures: int, rng: random.Random) -> float:
@@ -28,3 +27,13 @@ def requested_delay(status: int, header: str | None) -> float | None:
         return None
     seconds = min(int(header), MAX_RETRY_AFTER)
     return float(seconds) if seconds else None
+
+
+def next_connection_at(now: float, *, last_success: float, last_opened: float, scale: float) -> float:
+    """When a further connection may be opened: now, or every 2 s once nothing has succeeded for 10 s.
+
+    ``scale`` shortens both.
+    """
+    if now - last_success <= _STALLED_AFTER * scale:
+        return now
+    return max(now, last_opened + _STALLED_EVERY * scale)

@@ -223,10 +223,11 @@ class _Run:
             return self._idle.pop(), None
         if len(self._open) >= self._webhook.max_connections:
             return None, None
-        if now - self._last_success > self._sender.scaled(schedule.STALLED_AFTER):
-            allowed_at = self._last_opened + self._sender.scaled(schedule.STALLED_EVERY)
-            if now < allowed_at:
-                return None, allowed_at
+        allowed_at = schedule.next_connection_at(
+            now, last_success=self._last_success, last_opened=self._last_opened, scale=self._sender.scaled(1)
+        )
+        if allowed_at > now:
+            return None, allowed_at
         self._opened += 1
         self._last_opened = now
         connection = _Connection(self._opened, self._sender.new_session())

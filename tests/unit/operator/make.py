@@ -96,5 +96,5 @@ def situation(of: Tenant, *others: Tenant, now: datetime.datetime = NOW, **objec
     return assess(of, cache(of, *others, **objects), PLATFORM, RINGS, now)
 
 
-SERVED = {"meta": {"finalizers": [FINALIZER]}, "complimentary": True, "planRef": {"name": "basic"}}
+SERVED: dict[str, Any] = {"meta": {"finalizers": [FINALIZER]}, "complimentary": True, "planRef": {"name": "basic"}}
 """Fields of a Tenant that is entitled and finalized; add ``telegram`` and ``status``."""

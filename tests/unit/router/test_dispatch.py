@@ -290,6 +290,20 @@ async def test_who_cannot_be_served_is_told_once(make: Make, kit: Kit, found: An
     assert kit.api.count("answerCallbackQuery") == 1
 
 
+async def test_trouble_is_news_again_after_things_went_well(
+    make: Make, kit: Kit, containers: dict[int, Container]
+) -> None:
+    rig = make()
+    await rig.dispatcher.start()
+    for step, state in enumerate(("Suspended", "Active", "Suspended")):
+        kit.directory.set(
+            tenant(ALICE_ID, ALICE, state=state, endpoint=containers[ALICE].url, resource_version=10 + step)
+        )
+        await rig.put(message(step, ALICE))
+        await rig.idle()
+    assert kit.api.said(ALICE) == [TEXTS.say(Text.SUSPENDED)] * 2
+
+
 async def test_a_miss_in_a_stale_directory_is_not_answered(make: Make, kit: Kit) -> None:
     fresh = False
     kit.directory.fresh = lambda: fresh

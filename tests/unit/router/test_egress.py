@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+import telegram
 
 from nbhd_crds.identity import bot_token
 from nbhd_local.web import serve
@@ -350,6 +351,36 @@ async def test_too_large_an_upload_is_refused(caller: Caller, monkeypatch: pytes
     async with caller.kit.session.post(url, data=data) as response:
         assert response.status == 413
     assert caller.kit.api.calls == []
+
+
+async def test_a_bot_library_that_knows_nothing_of_us_works_unchanged(caller: Caller) -> None:
+    kit = caller.kit
+    chat = {"id": ALICE, "type": "private", "first_name": "A"}
+    results: dict[str, Any] = {
+        "getFile": {"file_id": "f", "file_unique_id": "u", "file_size": 3, "file_path": "documents/file_1.txt"}
+    }
+    said = {"message_id": 1, "date": 1, "chat": chat, "text": "x"}
+    kit.api.answer = lambda asked: (200, {"ok": True, "result": results.get(asked.method, said)})
+    kit.api.files["documents/file_1.txt"] = b"abc"
+    await kit.grants.grant(ALICE_ID, [("file", "f")])
+    root = f"{caller.url}/{ALICE_ID}"
+    bot = telegram.Bot(caller.stand_in(), base_url=f"{root}/bot", base_file_url=f"{root}/file/bot")
+    async with bot:
+        assert (bot.username, bot.id) == ("the_bot", BOT)
+        markup = telegram.InlineKeyboardMarkup([[telegram.InlineKeyboardButton("A", callback_data="a")]])
+        await bot.send_message(ALICE, "hello", reply_markup=markup, reply_parameters=telegram.ReplyParameters(1))
+        await bot.send_document(ALICE, b"content", filename="a.txt", caption="{}")
+        file = await bot.get_file("f")
+        assert bytes(await file.download_as_bytearray()) == b"abc"
+        await bot.set_webhook("https://evil.example")
+        with pytest.raises(telegram.error.Forbidden):
+            await bot.send_message(BOB, "hello")
+        with pytest.raises(telegram.error.Forbidden):
+            await bot.send_message(ALICE, "hello", reply_parameters=telegram.ReplyParameters(message_id=1, chat_id=BOB))
+        with pytest.raises(telegram.error.InvalidToken):
+            await bot.forward_message(ALICE, BOB, 1)
+    assert [call.method for call in kit.api.calls] == ["sendMessage", "sendDocument", "getFile", "file"]
+    assert list(kit.api.calls[1].files.values()) == [b"content"]
 
 
 async def test_telegrams_errors_pass_without_the_token(caller: Caller) -> None:

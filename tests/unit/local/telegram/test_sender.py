@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nbhd_local.ca import Authority
 from nbhd_local.telegram import TelegramWorld, Tuning
-from nbhd_local.telegram.schedule import requested_delay, retry_delay
+from nbhd_local.telegram.schedule import next_connection_at, requested_delay, retry_delay
 from nbhd_local.telegram.updates import lifetime_of, queue_of
 from nbhd_local.web import serve
 
@@ -29,6 +29,16 @@ def test_the_schedule_is_the_servers() -> None:
     assert requested_delay(503, "99999") == 3600
     assert [requested_delay(503, header) for header in (None, "0", "-1", "soon")] == [None] * 4
     assert requested_delay(200, "7") is None
+
+
+def test_a_stalled_webhook_gets_a_new_connection_every_two_seconds() -> None:
+    def allowed(now: float, scale: float = 1.0) -> float:
+        return next_connection_at(now, last_success=100.0, last_opened=109.5, scale=scale)
+
+    assert allowed(110.0) == 110.0
+    assert allowed(110.5) == 111.5
+    assert allowed(112.0) == 112.0
+    assert allowed(109.51, scale=0.01) == pytest.approx(109.52)
 
 
 def test_queues_and_lifetimes() -> None:
@@ -220,23 +230,6 @@ async def test_eighty_stuck_chats_stop_a_bot_with_forty_connections(world: Teleg
     await settled(world)
     assert len(receiver.texts()) == 82
     assert receiver.most_busy <= 40
-
-
-async def test_a_stalled_webhook_is_tried_by_few_new_connections() -> None:
-    async with running(tuning=Tuning(time_scale=0.01)) as (world, api):
-        async with receiving() as (_receiver, url):
-            pass
-        await api.result("setWebhook", url=url)
-        begun = asyncio.get_running_loop().time()
-        for user_id in range(1, 31):
-            await world.user(user_id).send("x")
-
-        def late() -> list[float]:
-            return [attempt.started for attempt in world.attempts if attempt.started > begun + 0.11]
-
-        await until(lambda: len(late()) > 8)
-        assert len(world.attempts) - len(late()) > 15, "before that, connections are opened as needed"
-        assert (late()[8] - late()[0]) / 8 > 0.015
 
 
 async def test_an_https_webhook_is_trusted_by_the_given_authority(tmp_path: Any) -> None:

@@ -1,0 +1,219 @@
+"""The decisions, as a table: from what is wanted and what was seen to the next step. No I/O, no mocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.operator import make
+from tests.unit.operator.make import GROUP_ID, at
+
+from nbhd_crds.api import Tenant
+from nbhd_operator.reconcile import (
+    Apply,
+    Finalize,
+    Observe,
+    Outcome,
+    Probe,
+    Release,
+    Remove,
+    Rest,
+    Step,
+    decide,
+)
+from nbhd_operator.resources import ORDER
+from nbhd_operator.resources.base import State
+from nbhd_operator.resources.container_app import body
+from nbhd_operator.situation import Aim, settled
+
+IDENTITY_ID = f"{GROUP_ID}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nbhd-anna00000000"
+SECRET_URL = "https://vault.vault.azure.net/secrets/nbhd-anna00000000/v1"
+FORCE = {"version": 1, "botKey": "k1", "webhookKey": "k1"}
+PLACED = {"cell": "cell-1", "credentials": FORCE}
+KINDS = [resource.kind for resource in ORDER]
+
+
+def served(**more: Any) -> Tenant:
+    """A finalized, entitled, linked and placed Tenant."""
+    status = PLACED | more.pop("status", {})
+    return make.tenant(**make.SERVED, telegram=make.telegram(), status=status, **more)
+
+
+def states(tenant: Tenant, **app: Any) -> dict[str, State | None]:
+    """Everything as it should be; ``app`` changes the app's properties."""
+    task = make.situation(tenant).task
+    assert task is not None
+    assert task.bundle is not None
+    found = body(task, identity_id=IDENTITY_ID, secret_url=SECRET_URL)
+    properties = {
+        **found["properties"],
+        "provisioningState": "Succeeded",
+        "runningStatus": "Running",
+        "latestRevisionName": "rev-1",
+        "latestReadyRevisionName": "rev-1",
+        **app,
+    }
+    properties["configuration"] = {**properties["configuration"]}
+    properties["configuration"]["ingress"] = {**properties["configuration"]["ingress"], "fqdn": "app.test"}
+    role = "/subscriptions/sub/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6"
+    return {
+        "identity": State(
+            {
+                "id": IDENTITY_ID,
+                "location": "East US 2",
+                "tags": task.tags,
+                "properties": {"principalId": "p", "clientId": "c"},
+            }
+        ),
+        "secret": State({"id": SECRET_URL, "value": task.bundle.text, "tags": task.tags, "enabled": True}),
+        "roleAssignment": State({"name": "r", "properties": {"principalId": "p", "roleDefinitionId": role}}),
+        "containerApp": State(
+            {**found, "properties": properties}, busy=properties["provisioningState"] in ("InProgress", "Deleting")
+        ),
+    }
+
+
+def only(seen: dict[str, State | None], *kinds: str) -> dict[str, State | None]:
+    """A part of what could be seen."""
+    return {kind: seen[kind] for kind in kinds}
+
+
+def shown(step: Step) -> str:
+    """A step in a word or two."""
+    match step:
+        case Observe(resource) | Apply(resource) | Remove(resource):
+            return f"{type(step).__name__} {resource.kind}"
+        case Rest(outcome=outcome):
+            return f"Rest {outcome.value}"
+        case _:
+            return type(step).__name__
+
+
+def test_creating_walks_the_order_and_looks_before_each_change() -> None:
+    tenant, steps = served(), []
+    seen: dict[str, State | None] = {}
+    whole = states(tenant)
+    for kind in KINDS:
+        steps.append(shown(decide(make.situation(tenant), seen)))
+        seen[kind] = None
+        steps.append(shown(decide(make.situation(tenant), seen)))
+        seen[kind] = whole[kind]
+    assert steps == [f"{what} {kind}" for kind in KINDS for what in ("Observe", "Apply")]
+    assert isinstance(decide(make.situation(tenant), seen), Probe)
+
+
+def test_removing_walks_it_back_and_is_done_when_absence_was_seen() -> None:
+    fields: dict[str, Any] = {**make.SERVED, "meta": {**make.SERVED["meta"], "deletionTimestamp": at(0)}}
+    tenant, steps = make.tenant(**fields, telegram=make.telegram(), status=PLACED), []
+    seen: dict[str, State | None] = {}
+    whole = states(served())
+    for kind in reversed(KINDS):
+        steps.append(shown(decide(make.situation(tenant), seen)))
+        seen[kind] = whole[kind]
+        steps.append(shown(decide(make.situation(tenant), seen)))
+        seen[kind] = None
+    assert steps == [f"{what} {kind}" for kind in reversed(KINDS) for what in ("Observe", "Remove")]
+    assert isinstance(decide(make.situation(tenant), seen), Release)
+
+
+def test_removal_waits_for_what_is_on_its_way_out() -> None:
+    fields: dict[str, Any] = {**make.SERVED, "meta": {**make.SERVED["meta"], "deletionTimestamp": at(0)}}
+    tenant = make.tenant(**fields, status=PLACED)
+    app = states(served(), provisioningState="Deleting")["containerApp"]
+    assert shown(decide(make.situation(tenant), {"containerApp": app})) == "Rest progress"
+
+
+@pytest.mark.parametrize(
+    ("meta", "status", "expected"),
+    [
+        ({"finalizers": []}, {}, "Finalize"),
+        ({}, {"cell": None}, "Rest progress"),
+    ],
+)
+def test_nothing_is_made_before_finalizer_and_cell_are_written(
+    meta: dict[str, Any], status: dict[str, Any], expected: str
+) -> None:
+    fields: dict[str, Any] = {**make.SERVED, "meta": {**make.SERVED["meta"], **meta}}
+    tenant = make.tenant(**fields, telegram=make.telegram(), status=PLACED | status)
+    step = decide(make.situation(tenant), {})
+    assert shown(step) == expected
+    assert isinstance(step, Finalize) or (isinstance(step, Rest) and step.at_once)
+
+
+def test_credentials_are_announced_before_the_app_gets_them() -> None:
+    tenant = served(status={"credentials": FORCE | {"version": 9}})
+    step = decide(make.situation(tenant), only(states(served()), *KINDS[:3]))
+    assert isinstance(step, Rest)
+    assert step.at_once
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "answered", "expected"),
+    [
+        ({"provisioningState": "InProgress"}, {}, None, "Rest progress"),
+        ({"provisioningState": "Deleting"}, {}, None, "Rest progress"),
+        ({"runningStatus": "Stopped"}, {}, None, "Start"),
+        ({"latestReadyRevisionName": "rev-0"}, {}, None, "Rest progress"),
+        ({}, {}, None, "Probe"),
+        ({}, {"revision": "rev-0"}, None, "Probe"),
+        ({}, {}, False, "Rest progress"),
+        ({}, {}, True, "Rest settled"),
+        ({}, {"revision": "rev-1"}, None, "Rest settled"),  # it answered once: sleepers are not woken
+        ({"provisioningState": "Failed"}, {}, None, "Rest stalled"),
+    ],
+)
+def test_an_app_is_ready_when_its_newest_revision_answered_once(
+    app: dict[str, Any], status: dict[str, Any], answered: bool | None, expected: str
+) -> None:
+    tenant = served(status=status)
+    assert shown(decide(make.situation(tenant), states(tenant, **app), answered)) == expected
+
+
+def test_nothing_is_changed_while_azure_works_on_it() -> None:
+    tenant = served()
+    seen = states(tenant, provisioningState="InProgress", template={})
+    assert shown(decide(make.situation(tenant), seen)) == "Rest progress"
+
+
+def test_what_somebody_else_changed_is_put_back_and_named() -> None:
+    tenant = served(status={"revision": "rev-1"})
+    seen = states(tenant)
+    app = seen["containerApp"]
+    assert app is not None
+    template = {**app.body["properties"]["template"], "scale": {"minReplicas": 1, "maxReplicas": 1}}
+    step = decide(make.situation(tenant), states(tenant, template=template))
+    assert isinstance(step, Apply)
+    assert step.paths == ("properties.template.scale.cooldownPeriod", "properties.template.scale.minReplicas")
+
+
+@pytest.mark.parametrize(
+    ("spec", "running", "expected"),
+    [
+        ({"suspended": True}, True, "Stop"),
+        ({"suspended": True}, False, "Rest settled"),
+        ({"suspended": True}, None, "Rest settled"),
+    ],
+)
+def test_a_pause_stops_the_app_and_touches_nothing_else(
+    spec: dict[str, Any], running: bool | None, expected: str
+) -> None:
+    tenant = served(**spec)
+    app = None if running is None else states(tenant, runningStatus="Running" if running else "Stopped")["containerApp"]
+    assert make.situation(tenant).aim is Aim.PAUSE
+    assert shown(decide(make.situation(tenant), {})) == "Observe containerApp"
+    assert shown(decide(make.situation(tenant), {"containerApp": app})) == expected
+
+
+def test_before_payment_azure_is_not_even_asked() -> None:
+    step = decide(make.situation(make.tenant()), {})
+    assert isinstance(step, Rest)
+    assert step.outcome is Outcome.SETTLED
+
+
+def test_a_tenant_without_a_plan_waits_for_a_person() -> None:
+    found = make.situation(make.tenant(complimentary=True, planRef={"name": "gold"}))
+    step = decide(found, {})
+    assert isinstance(step, Rest)
+    assert step.problem
+    assert (step.outcome, step.problem.reason) == (Outcome.STALLED, "PlanNotFound")
+    assert not settled(found)
