@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.e2e.conftest import StartWorld
 
 from nbhd_local.people import Subscriber
@@ -49,11 +47,11 @@ async def test_webhooks_dies_between_fetch_and_apply(start_world: StartWorld) ->
     async with start_world() as world:
         alice = Subscriber.meet(world, "alice", 1001)
         await alice.choose("basic")
-        async with world.stripe.hold("GET", r"^/v1/subscriptions") as held:
-            paying = asyncio.create_task(alice.pay())
-            await held.reached()
-            await world.webhooks.kill()
-        await paying
+        held = world.stripe.traffic.hold("GET", r"^/v1/subscriptions", after_commit=True)
+        await alice.pay()
+        await held.reached()
+        await world.webhooks.kill()
+        held.drop()
         assert await world.tenant(alice.tenant) is None
         await world.webhooks.start()
         await alice.link()

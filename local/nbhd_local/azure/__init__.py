@@ -1,7 +1,7 @@
 """An emulator of the Azure services that the product uses, on real sockets and for the real SDKs."""
 
 from nbhd_local.azure.state import Delays
-from nbhd_local.azure.traffic import Hold, Request
 from nbhd_local.azure.world import AzureWorld
+from nbhd_local.traffic import Hold, Request
 
 __all__ = ["AzureWorld", "Delays", "Hold", "Request"]

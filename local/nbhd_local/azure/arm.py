@@ -19,7 +19,7 @@ from aiohttp import web
 from nbhd_local.azure.entra import ARM_AUDIENCE, Entra, TokenRefused, arm_refusal
 from nbhd_local.azure.errors import AzureError, resource_not_found
 from nbhd_local.azure.state import JSON, Environment, ResourceGroup, Subscription, region_title
-from nbhd_local.azure.traffic import Traffic
+from nbhd_local.traffic import Traffic
 
 _API_VERSION = re.compile(r"^20\d\d-\d\d-\d\d(-preview)?$")
 _SUBSCRIPTION = "/subscriptions/{subscription}"

@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from nbhd_local.azure.errors import AzureError
-from nbhd_local.azure.traffic import Traffic
+from nbhd_local.traffic import Traffic
 
 ARM_AUDIENCE = "https://management.azure.com"
 VAULT_AUDIENCE = "https://vault.azure.net"

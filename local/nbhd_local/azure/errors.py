@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from nbhd_local.traffic import AnsweredError
 
-class AzureError(Exception):
+
+class AzureError(AnsweredError):
     """A refusal with the status, code and message that the service would answer."""
 
     def __init__(
@@ -40,6 +42,11 @@ class AzureError(Exception):
         """The HTTP answer. ``x-ms-error-code`` repeats the code, as ARM does."""
         headers = {"x-ms-error-code": self.code, **self.headers}
         return web.json_response({"error": self.envelope()}, status=self.status, headers=headers)
+
+
+def injected(status: int, code: str, headers: Mapping[str, str]) -> AzureError:
+    """The error of a fault that a test asked for."""
+    return AzureError(status, code, "Injected fault.", headers=headers)
 
 
 def resource_not_found(kind: str, name: str, group: str) -> AzureError:

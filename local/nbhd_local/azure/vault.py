@@ -17,8 +17,8 @@ from aiohttp import web
 from nbhd_local.azure.entra import VAULT_AUDIENCE, Entra, TokenRefused
 from nbhd_local.azure.errors import AzureError
 from nbhd_local.azure.role_assignments import READS_SECRETS, Access
-from nbhd_local.azure.traffic import Traffic
 from nbhd_local.azure.vault_store import RETENTION_DAYS, Secret, SecretStore, Version, bad_parameter
+from nbhd_local.traffic import Traffic
 
 _PAGE = 25
 _API_VERSION = re.compile(r"^(7\.\d|20\d\d-\d\d-\d\d)$")

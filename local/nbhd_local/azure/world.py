@@ -18,14 +18,15 @@ from nbhd_local import web
 from nbhd_local.azure import arm, identities, role_assignments
 from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
 from nbhd_local.azure.entra import Entra
+from nbhd_local.azure.errors import injected
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.runtime import ContainerRuntime
 from nbhd_local.azure.state import Delays, Environment, Identity, ResourceGroup, RoleAssignment, Subscription, key
-from nbhd_local.azure.traffic import Hold, Request, Traffic
 from nbhd_local.azure.vault import Vault
 from nbhd_local.azure.vault_store import SecretStore
 from nbhd_local.ca import Authority
 from nbhd_local.clock import Clock, utc_now
+from nbhd_local.traffic import Hold, Request, Traffic
 
 _SUBSCRIPTION_ID = "5b0e7a1c-0000-4000-8000-6e6268640001"
 _TENANT_ID = "5b0e7a1c-0000-4000-8000-6e6268640002"
@@ -64,7 +65,7 @@ class AzureWorld:
         self.resource_group, self.location = resource_group, location
         self.vault_name, self.environment_name, self.registry_server = vault_name, environment_name, registry_server
         self.arm_url = self.authority_url = self.vault_url = ""
-        self.traffic = Traffic(clock)
+        self.traffic = Traffic(clock, injected)
         self.runtime: ContainerRuntime | None = None
         self._authority, self._clock, self._images = authority, clock, images or {}
         self._run_containers, self._log_dir = run_containers, log_dir

@@ -20,6 +20,8 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from nbhd_local.traffic import Traffic
+
 from . import catalog, checkout, customers, forms, params, records, subscriptions
 from .account import API_VERSION, Account, Json, Origin, new_id
 from .errors import StripeError
@@ -38,15 +40,6 @@ ROUTES: list[Route] = [
 
 
 @dataclass(frozen=True)
-class Request:
-    """One request in the log; what it carried is not kept."""
-
-    method: str
-    path: str
-    status: int
-
-
-@dataclass(frozen=True)
 class _Replay:
     fingerprint: str
     status: int
@@ -55,20 +48,21 @@ class _Replay:
 
 
 class Api:
-    """Serves the resources; ``requests`` is its log, newest last."""
+    """Serves the resources."""
 
-    def __init__(self, account: Account, *, secret_key: str, latency: tuple[float, float], rng: random.Random) -> None:
-        self._account = account
+    def __init__(
+        self, account: Account, traffic: Traffic, *, secret_key: str, latency: tuple[float, float], rng: random.Random
+    ) -> None:
+        self._account, self._traffic = account, traffic
         self._secret_key = secret_key
         self._latency = latency
         self._rng = rng
         self._replays: dict[str, _Replay] = {}
         self.pages_url = ""
-        self.requests: list[Request] = []
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._traffic.middleware("stripe")])
         for route in ROUTES:
             app.router.add_route(route.method, route.path, self._handler(route))
         app.router.add_route(hdrs.METH_ANY, "/{tail:.*}", self._handler(None))
@@ -82,7 +76,6 @@ class Api:
             await asyncio.sleep(delay)
             response = self._answer(request, route, body)
             await asyncio.sleep(delay)
-            self.requests.append(Request(request.method, request.path, response.status))
             return response
 
         return handle

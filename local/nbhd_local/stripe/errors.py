@@ -5,11 +5,16 @@ Raised by the parameter readers and the resources, turned into a response by `ap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from aiohttp import web
 
-class StripeError(Exception):
+from nbhd_local.traffic import AnsweredError
+
+
+class StripeError(AnsweredError):
     """One refused request: an HTTP status and the members of Stripe's ``error`` object."""
 
     def __init__(
@@ -37,6 +42,15 @@ class StripeError(Exception):
         if self.param is not None:
             error["param"] = self.param
         return {"error": error}
+
+    def response(self) -> web.Response:
+        """The HTTP answer."""
+        return web.json_response(self.envelope(), status=self.status)
+
+
+def injected(status: int, code: str, headers: Mapping[str, str]) -> StripeError:  # noqa: ARG001 - Stripe's has none
+    """The error of a fault that a test asked for."""
+    return StripeError("Injected fault.", status=status, kind="api_error", code=code)
 
 
 def missing(noun: str, object_id: str, *, param: str = "id", in_path: bool = True) -> StripeError:

@@ -16,12 +16,13 @@ from typing import Self
 from nbhd_local import web
 from nbhd_local.ca import Authority
 from nbhd_local.clock import Clock, utc_now
+from nbhd_local.traffic import Request, Traffic
 
 from . import lifecycle
 from .account import Account, Json, new_id
-from .api import Api, Request
+from .api import Api
 from .delivery import Deliverer, Delivery, DeliveryPolicy
-from .errors import missing
+from .errors import injected, missing
 from .pages import Pages
 from .records import add_endpoint, check_loopback
 
@@ -53,7 +54,8 @@ class StripeWorld:
         self._account = Account(clock=clock, publish=self._publish)
         self._deliverer = Deliverer(self._account, policy or DeliveryPolicy(), rng=chance)
         self.secret_key = secret_key or f"sk_test_{secrets.token_urlsafe(24)}"
-        self._api = Api(self._account, secret_key=self.secret_key, latency=latency, rng=chance)
+        self.traffic = Traffic(clock, injected)
+        self._api = Api(self._account, self.traffic, secret_key=self.secret_key, latency=latency, rng=chance)
         self._secrets: tuple[str, ...] = (webhook_secret or new_id("whsec_", 32),)
         self._endpoint: Json | None = None
         self._stack = AsyncExitStack()
@@ -71,6 +73,7 @@ class StripeWorld:
             tls = self._authority.server_context() if self._authority else None
             api = self._api.application()
             self.api_url = await stack.enter_async_context(web.serve(api, tls=tls, port=self._ports[0]))
+            stack.callback(self.traffic.release_all)
             self._stack = stack.pop_all()
         return self
 
@@ -197,7 +200,7 @@ class StripeWorld:
     @property
     def requests(self) -> list[Request]:
         """Every API request, oldest first."""
-        return self._api.requests
+        return list(self.traffic.log)
 
     @property
     def events(self) -> list[Json]:

@@ -19,6 +19,8 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from nbhd_local.traffic import Traffic
+
 from . import methods_bot, methods_media, methods_messages, methods_webhook, params
 from .bot import Bot
 from .errors import TelegramError
@@ -70,6 +72,7 @@ class Api:
         self,
         bot: Bot,
         limiter: Limiter,
+        traffic: Traffic,
         *,
         latency: tuple[float, float],
         rng: random.Random,
@@ -77,6 +80,7 @@ class Api:
     ) -> None:
         self._bot = bot
         self._limiter = limiter
+        self._traffic = traffic
         self._latency = latency
         self._rng = rng
         self._on_webhook = on_webhook
@@ -85,7 +89,7 @@ class Api:
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(client_max_size=UPLOAD_LIMIT)
+        app = web.Application(client_max_size=UPLOAD_LIMIT, middlewares=[self._traffic.middleware("telegram")])
         app.router.add_route(hdrs.METH_GET, "/file/bot{token:[^/]*}/{path:.+}", self._download)
         app.router.add_route(hdrs.METH_ANY, "/bot{token:[^/]*}/{method:[^/]*}", self._handle)
         app.router.add_route(hdrs.METH_ANY, "/{tail:.*}", self._nothing)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from aiohttp import web
 
-class TelegramError(Exception):
+from nbhd_local.traffic import AnsweredError
+
+
+class TelegramError(AnsweredError):
     """A refused call: ``error_code`` (also the HTTP status), a description, and sometimes when to come back."""
 
     def __init__(self, code: int, description: str, *, retry_after: int | None = None) -> None:
@@ -21,6 +26,16 @@ class TelegramError(Exception):
         if self.retry_after is not None:
             body["parameters"] = {"retry_after": self.retry_after}
         return body
+
+    def response(self) -> web.Response:
+        """The HTTP answer."""
+        return web.json_response(self.envelope(), status=self.code)
+
+
+def injected(status: int, code: str, headers: Mapping[str, str]) -> TelegramError:
+    """The error of a fault that a test asked for; ``Retry-After`` becomes Telegram's ``retry_after``."""
+    after = headers.get("Retry-After")
+    return TelegramError(status, code, retry_after=int(after) if after else None)
 
 
 def bad_request(reason: str) -> TelegramError:

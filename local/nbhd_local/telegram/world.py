@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import re
 import secrets
 from collections import Counter
 from collections.abc import Collection
@@ -16,11 +17,12 @@ from typing import Self
 from nbhd_local import web
 from nbhd_local.ca import Authority
 from nbhd_local.clock import Clock, utc_now
+from nbhd_local.traffic import Traffic
 
 from .api import Api, Call
 from .bot import Bot, Outgoing
 from .chat_page import ChatPage
-from .errors import TelegramError
+from .errors import TelegramError, injected
 from .limits import Limiter, Limits
 from .params import Params
 from .people import User
@@ -59,8 +61,14 @@ class TelegramWorld:
         self._bot = Bot(token=self.bot_token, username=bot_username, clock=clock)
         self._bot.watchers.append(self._dispatch)
         self._sender = WebhookSender(self._bot, tuning=tuning or Tuning(), execute=self._execute, rng=chance)
+        self.traffic = Traffic(clock, injected, shown=lambda path: re.sub(r"bot[^/]+", "bot…", path))
         self._api = Api(
-            self._bot, Limiter(limits or Limits()), latency=latency, rng=chance, on_webhook=self._sender.reset
+            self._bot,
+            Limiter(limits or Limits()),
+            self.traffic,
+            latency=latency,
+            rng=chance,
+            on_webhook=self._sender.reset,
         )
         self._people: dict[int, User] = {}
         self._stack = AsyncExitStack()
@@ -75,6 +83,7 @@ class TelegramWorld:
             tls = self._authority.server_context() if self._authority else None
             api = self._api.application()
             self.api_url = await stack.enter_async_context(web.serve(api, tls=tls, port=self._ports[0]))
+            stack.callback(self.traffic.release_all)
             page = ChatPage(self.bot_username, self.user, lambda: self.people).application()
             self.web_url = await stack.enter_async_context(web.serve(page, port=self._ports[1]))
             self._stack = stack.pop_all()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,3 @@ async def containers(kit: Kit) -> AsyncIterator[dict[int, Container]]:
             found[chat].url = await stack.enter_async_context(serve(found[chat].app()))
             kit.directory.set(tenant(spec_id, chat, endpoint=found[chat].url, resource_version=2))
         yield found
-
-
-Own = Callable[[bytes], Awaitable[None]]

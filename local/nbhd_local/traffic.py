@@ -1,4 +1,4 @@
-"""Every emulated Azure endpoint's front door: the request log, and the hooks that make the cloud misbehave.
+"""The front door of every emulated endpoint: the request log, and the hooks that make a service misbehave.
 
 Faults fail a request before or after it took effect; a hold freezes one, so that a test can kill a service between
 two of its calls. Nothing of a body or a query is ever recorded.
@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from nbhd_local.azure.errors import AzureError
 from nbhd_local.clock import Clock
 
 _READS = frozenset({"GET", "HEAD"})
@@ -28,6 +27,14 @@ _LOG_LENGTH = 100_000
 _ECHO_SECONDS = 0.1
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AnsweredError(Exception):
+    """An error that knows its HTTP answer, in the manner of the service that it belongs to."""
+
+    def response(self) -> web.Response:
+        """The HTTP answer."""
+        raise NotImplementedError
 
 
 class _Cut(Exception):  # noqa: N818 - what is to be done
@@ -100,9 +107,15 @@ class _Rule:
 
 @dataclass
 class Traffic:
-    """The log, the number of changes asked for, and the hooks; shared by all endpoints of one world."""
+    """The log, the number of changes asked for, and the hooks; shared by all endpoints of one service.
+
+    ``injected(status, code, headers)`` makes the error of a fault that a test asked for; ``shown(path)`` is what the
+    log says of a path, which may hold a secret.
+    """
 
     clock: Clock
+    injected: Callable[[int, str, Mapping[str, str]], AnsweredError]
+    shown: Callable[[str], str] = str
     log: deque[Request] = field(default_factory=lambda: deque(maxlen=_LOG_LENGTH))
     writes: int = 0
     _rules: list[_Rule] = field(default_factory=list)
@@ -123,7 +136,7 @@ class Traffic:
         """Answers the next ``times`` matching requests with an error, before or after they took effect."""
 
         async def fail() -> None:
-            raise AzureError(status, code, "Injected fault.", headers=headers)
+            raise self.injected(status, code, headers or {})
 
         self._add(method, path_regex, fail, after_commit=after_commit, times=times)
 
@@ -158,7 +171,7 @@ class Traffic:
                 response = web.Response(status=503)  # nobody will read it
                 if request.transport is not None:
                     request.transport.abort()
-            seen = Request(service, request.method, request.path, response.status, self.clock())
+            seen = Request(service, request.method, self.shown(request.path), response.status, self.clock())
             self.log.append(seen)
             self.writes += seen.is_write
             return response
@@ -178,7 +191,7 @@ class Traffic:
             for rule in rules:
                 if rule.after_commit:
                     await rule.act()
-        except AzureError as injected:
+        except AnsweredError as injected:
             response = injected.response()
         except _Cut:
             self._cuts[key] = time.monotonic() + _ECHO_SECONDS
@@ -201,7 +214,7 @@ class Traffic:
 async def _respond(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except AzureError as error:
+    except AnsweredError as error:
         return error.response()
     except web.HTTPException as unrouted:
         return web.Response(status=unrouted.status)
