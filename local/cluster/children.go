@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,9 +12,9 @@ import (
 	"time"
 )
 
-// stopGrace is how long the children may take to stop by themselves. Killing them is harmless: whatever the API
-// server has acknowledged is in etcd.
-const stopGrace = time.Second
+// stopGrace is how long the children may take to stop by themselves: enough to finish the requests in hand, while the
+// API server would go on to wait for its own watches. Killing it then is harmless: what it has acknowledged is in etcd.
+const stopGrace = 500 * time.Millisecond
 
 // child is a component that runs as a process of its own.
 type child struct {
@@ -30,7 +32,7 @@ type children struct {
 // start re-executes this binary as the component name, with its output in NAME.log. The end of the process, for
 // whatever reason, cancels the context of "up".
 func (c *children) start(name string, args []string, inherited ...*os.File) error {
-	log, err := os.OpenFile(logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(logFile(name), os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -78,6 +80,17 @@ func (c *children) stop() {
 }
 
 func logFile(component string) string { return component + ".log" }
+
+// setLogsAside keeps the logs of the run before this one, so that each log tells of one run.
+func setLogsAside() error {
+	for _, component := range []string{"etcd", "apiserver", "kcm"} {
+		err := os.Rename(logFile(component), logFile(component)+".old")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // componentError is an error whose explanation is in the log of a component.
 type componentError struct {

@@ -30,7 +30,9 @@ var components = map[string]func() int{
 func main() {
 	// Called by the name of a component, for instance through a symlink "kubectl": behave as that component.
 	name := filepath.Base(os.Args[0])
-	if _, ok := components[name]; !ok {
+	if _, ok := components[name]; ok {
+		_ = os.WriteFile("/proc/self/comm", []byte(name), 0) // a child of "up" would show as "exe" in ps and top
+	} else {
 		if len(os.Args) < 2 {
 			usage("no subcommand given")
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -23,14 +25,20 @@ const (
 	sparedNamespace = "kube-node-lease"
 )
 
-func newClient(kubeconfig []byte) (*kubernetes.Clientset, error) {
+// newClient returns a client for the polls, and the HTTP client under it for its connections to be closed.
+func newClient(kubeconfig []byte) (*kubernetes.Clientset, *http.Client, error) {
 	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	config.QPS = -1 // no client-side throttling of the polls
+	config.QPS = -1 // no throttling
 	config.Timeout = 5 * time.Second
-	return kubernetes.NewForConfig(config)
+	connections, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := kubernetes.NewForConfigAndClient(config, connections)
+	return client, connections, err
 }
 
 // waitForAPIServer returns when the API server reports that it is ready.

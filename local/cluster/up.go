@@ -77,12 +77,16 @@ func up(opts upOptions) (err error) {
 	}
 	if opts.dir == "" {
 		defer func() {
-			if err == nil { // a failure is explained by the logs in it
-				err = os.RemoveAll(dir)
+			var failed *componentError
+			if !errors.As(err, &failed) { // else the logs in it explain the failure
+				_ = os.RemoveAll(dir)
 			}
 		}()
 	}
 	if err := lockStateDir(dir); err != nil {
+		return err
+	}
+	if err := setLogsAside(); err != nil {
 		return err
 	}
 	defer func() { err = explain(err, dir) }()
@@ -98,7 +102,7 @@ func up(opts upOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(admin)
+	client, connections, err := newClient(admin)
 	if err != nil {
 		return err
 	}
@@ -136,6 +140,7 @@ func up(opts upOptions) (err error) {
 	if err := waitForControllers(startCtx, client); err != nil {
 		return unlessStopped(ctx, err)
 	}
+	connections.CloseIdleConnections() // the API server waits for its clients when it stops
 	fmt.Printf("ready %s KUBECONFIG=%s\n", url, filepath.Join(dir, adminKubeconfig))
 
 	<-ctx.Done()
