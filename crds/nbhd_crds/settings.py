@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nbhd_crds.identity import Keyring, Purpose
@@ -40,7 +40,16 @@ class Settings(BaseSettings):
     kubeconfig: Path | None = Field(None, validation_alias="KUBECONFIG")
     namespace: str = Field("", validation_alias="NBHD_NAMESPACE")
     log_level: str = Field("INFO", validation_alias="NBHD_LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    azure_mock: bool = Field(False, validation_alias="AZURE_MOCK")
+    clock_file: Path | None = Field(None, validation_alias="NBHD_CLOCK_FILE")
     health_listen: str | None = Field(None, validation_alias="NBHD_HEALTH_LISTEN", pattern=r"^[^:]+:\d+$")
+
+    @field_validator("clock_file")
+    @classmethod
+    def _only_locally(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path and not info.data.get("azure_mock"):
+            raise ValueError("needs AZURE_MOCK=true: only the local world may move a service's clock")
+        return path
 
 
 def keyring(purpose: Purpose) -> Any:

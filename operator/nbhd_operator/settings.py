@@ -34,7 +34,6 @@ class OperatorSettings(Settings):
 
     subscription_id: str | None = Field(None, validation_alias="AZURE_SUBSCRIPTION_ID")
     key_vault_name: str | None = Field(None, validation_alias="AZURE_KEY_VAULT_NAME", pattern="^[A-Za-z0-9-]{3,24}$")
-    azure_mock: bool = Field(False, validation_alias="AZURE_MOCK")
     arm_url: str = Field("https://management.azure.com", validation_alias="AZURE_ARM_URL", pattern="^https://")
     azure_tenant_id: str = Field(validation_alias="AZURE_TENANT_ID")
     azure_client_id: str = Field(validation_alias="AZURE_CLIENT_ID")

@@ -41,7 +41,6 @@ SigningSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
 class WebhooksSettings(Settings):
     """What the webhooks service needs."""
 
-    azure_mock: bool = Field(False, validation_alias="AZURE_MOCK")
     live_mode: bool = Field(False, validation_alias="STRIPE_LIVE_MODE")
     test_key: SecretStr | None = Field(None, validation_alias="STRIPE_TEST_SECRET_KEY", validate_default=True)
     live_key: SecretStr | None = Field(None, validation_alias="STRIPE_LIVE_SECRET_KEY", validate_default=True)
