@@ -25,17 +25,18 @@ from nbhd_crds.api.policies import SERVICES_NAMESPACE
 from nbhd_crds.client import Tenants, connect
 from nbhd_crds.identity import tenant_id
 from nbhd_local import cluster as clusters
+from nbhd_local import wiring
 from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
+from nbhd_local.clock import WorldClock
 from nbhd_local.cluster import Cluster
-from nbhd_local.services import Service, free_port
+from nbhd_local.ports import Ports
+from nbhd_local.services import Service
 from nbhd_local.stripe import StripeWorld
 from nbhd_local.telegram import TelegramWorld
 from nbhd_local.waiting import eventually
+from nbhd_local.wiring import BOT_ID, BOT_USERNAME, PLATFORM
 
-PLATFORM = "local"
-BOT_ID = 7000001
-BOT_USERNAME = "nbhd_local_bot"
 IMAGE = "registry.local/openclaw/openclaw@sha256:" + "0" * 64
 PRICES = {"basic": 500, "plus": 1500}  # US cents a month
 
@@ -68,26 +69,46 @@ def _random_key() -> str:
 
 @dataclass
 class World:
-    """Handles to everything that runs."""
+    """Handles to everything that runs. ``wiring.py`` gives the services their environment."""
 
     folder: Path
     namespace: str
     cluster: Cluster
+    tenants: Tenants
     authority: Authority
+    clock: WorldClock
     azure: AzureWorld
     stripe: StripeWorld
     telegram: TelegramWorld
     secrets: Secrets
-    operator: Service
-    router: Service
-    webhooks: Service
-    frontend_url: str
-    tenants: Tenants
+    prices: dict[str, str]
+    ports: Ports = field(default_factory=Ports)
+    services: dict[str, Service] = field(default_factory=dict)
 
     @property
-    def services(self) -> tuple[Service, ...]:
-        """Operator, router and webhooks."""
-        return (self.operator, self.router, self.webhooks)
+    def operator(self) -> Service:
+        """The operator."""
+        return self.services["operator"]
+
+    @property
+    def router(self) -> Service:
+        """The router."""
+        return self.services["router"]
+
+    @property
+    def webhooks(self) -> Service:
+        """The Stripe webhooks and the website's pages."""
+        return self.services["webhooks"]
+
+    @property
+    def frontend_url(self) -> str:
+        """Root of the website."""
+        return f"http://127.0.0.1:{self.ports.web}"
+
+    @property
+    def egress_url(self) -> str:
+        """Root of the tenants' Bot API."""
+        return f"http://127.0.0.1:{self.ports.egress}"
 
     def tenant_name(self, customer_id: str) -> str:
         """Kubernetes name of the Tenant that a Stripe customer gets."""
@@ -173,36 +194,34 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         if cluster is None:
             cluster = await _own_cluster(stack, folder / "cluster")
+        api = await stack.enter_async_context(await connect(cluster.kubeconfig))
         authority = Authority.create(folder / "tls")
+        clock = WorldClock(folder / "clock.json")
         invented = Secrets.invent()
-        azure = await stack.enter_async_context(
-            AzureWorld(authority, delays=delays or Delays(), log_dir=folder / "replicas")
+        azure = AzureWorld(authority, clock=clock, delays=delays or Delays(), log_dir=folder / "replicas")
+        telegram = TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME, clock=clock)
+        stripe_world = StripeWorld(authority, webhook_secret=invented.stripe_webhook, clock=clock)
+        for emulator in (azure, telegram, stripe_world):
+            await stack.enter_async_context(emulator)
+        world = World(
+            folder=folder,
+            namespace=namespace,
+            cluster=cluster,
+            tenants=Tenants(api),
+            authority=authority,
+            clock=clock,
+            azure=azure,
+            stripe=stripe_world,
+            telegram=telegram,
+            secrets=invented,
+            prices=await create_prices(stripe_world, authority),
         )
-        telegram = await stack.enter_async_context(
-            TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME)
-        )
-        stripe_world = await stack.enter_async_context(StripeWorld(authority, webhook_secret=invented.stripe_webhook))
-        prices = await create_prices(stripe_world, authority)
-        await asyncio.to_thread(_prepare, cluster, namespace, azure, invented)
-        api = await connect(cluster.kubeconfig)
-        stack.push_async_callback(api.close)
-        world = await asyncio.to_thread(
-            _services,
-            Tenants(api),
-            folder,
-            namespace,
-            cluster,
-            authority,
-            azure,
-            stripe_world,
-            telegram,
-            invented,
-            prices,
-        )
+        await asyncio.to_thread(_prepare, world)
+        world.services = await asyncio.to_thread(wiring.services, world)
         stripe_world.webhook_url = f"{world.frontend_url}/stripe/webhook"
-        for service in world.services:
+        for service in world.services.values():
             stack.push_async_callback(service.stop)
-        await asyncio.gather(*(service.start() for service in world.services if service.name in only))
+        await asyncio.gather(*(world.services[name].start() for name in only))
         yield world
 
 
@@ -217,17 +236,18 @@ async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluste
     return cluster
 
 
-def _prepare(cluster: Cluster, namespace: str, azure: AzureWorld, invented: Secrets) -> None:
+def _prepare(world: World) -> None:
     """The world's namespace with plans and a cell, and what ``kubectl nbhd`` reads."""
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    cluster.apply(*plans(), cell(azure), namespace=namespace)
+    cluster = world.cluster
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": world.namespace}})
+    cluster.apply(*plans(), cell(world.azure), namespace=world.namespace)
     facts = {"platformId": PLATFORM, "botUsername": BOT_USERNAME}
     cluster.apply(
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": "nbhd-link-keys"},
-            "stringData": {"keys": invented.keyrings["LINK"]},
+            "stringData": {"keys": world.secrets.keyrings["LINK"]},
         },
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "nbhd-platform"}, "data": facts},
         namespace=SERVICES_NAMESPACE,
@@ -257,100 +277,3 @@ async def create_prices(world: StripeWorld, authority: Authority) -> dict[str, s
             )
             found[plan] = price.id
         return found
-
-
-def _services(
-    tenants: Tenants,
-    folder: Path,
-    namespace: str,
-    cluster: Cluster,
-    authority: Authority,
-    azure: AzureWorld,
-    stripe_world: StripeWorld,
-    telegram: TelegramWorld,
-    invented: Secrets,
-    prices: dict[str, str],
-) -> World:
-    private = folder / "private"
-    private.mkdir(mode=0o700, exist_ok=True)
-    ports = {name: free_port() for name in ("operator", "router-health", "router", "egress", "webhooks-health", "web")}
-    frontend = f"http://127.0.0.1:{ports['web']}"
-    keys = {f"NBHD_{name}_KEYS": ring for name, ring in invented.keyrings.items()}
-    common = {
-        "NBHD_PLATFORM_ID": PLATFORM,
-        "NBHD_NAMESPACE": namespace,
-        "SSL_CERT_FILE": str(authority.bundle_path),
-        "AZURE_MOCK": "true",
-    }
-
-    def service(name: str, health: str, health_path: str, **environment: str) -> Service:
-        return Service(
-            name,
-            f"nbhd_{name}.main",
-            {
-                **common,
-                "KUBECONFIG": str(cluster.service_kubeconfig(name, private)),
-                "NBHD_HEALTH_LISTEN": f"127.0.0.1:{ports[health]}",
-                **environment,
-            },
-            f"http://127.0.0.1:{ports[health]}{health_path}",
-            folder / f"{name}.log",
-        )
-
-    operator = service(
-        "operator",
-        "operator",
-        "/healthz",
-        **{k: v for k, v in keys.items() if k != "NBHD_LINK_KEYS"},
-        **azure.credentials_env(private),
-        AZURE_SUBSCRIPTION_ID=azure.subscription_id,
-        AZURE_KEY_VAULT_NAME=azure.vault_name,
-        AZURE_ARM_URL=azure.arm_url,
-        NBHD_EGRESS_URL=f"http://127.0.0.1:{ports['egress']}",
-        NBHD_BOT_ID=str(BOT_ID),
-        NBHD_MODEL_URL="http://127.0.0.1:9/v1",
-    )
-    router = service(
-        "router",
-        "router-health",
-        "/readyz",
-        **{k: keys[k] for k in ("NBHD_BOT_KEYS", "NBHD_WEBHOOK_KEYS", "NBHD_LINK_KEYS")},
-        TELEGRAM_BOT_TOKEN=invented.bot_token,
-        TELEGRAM_WEBHOOK_SECRET=invented.telegram_webhook,
-        TELEGRAM_API_URL=telegram.api_url,
-        NBHD_PUBLIC_URL=f"http://127.0.0.1:{ports['router']}",
-        NBHD_LISTEN=f"127.0.0.1:{ports['router']}",
-        NBHD_EGRESS_LISTEN=f"127.0.0.1:{ports['egress']}",
-        NBHD_SPOOL_PATH=str(folder / "spool.sqlite"),
-        FRONTEND_URL=frontend,
-    )
-    webhooks = service(
-        "webhooks",
-        "webhooks-health",
-        "/readyz",
-        NBHD_LINK_KEYS=keys["NBHD_LINK_KEYS"],
-        STRIPE_TEST_SECRET_KEY=stripe_world.secret_key,
-        STRIPE_WEBHOOK_SECRETS=invented.stripe_webhook,
-        STRIPE_PRICE_BASIC=prices["basic"],
-        STRIPE_PRICE_PLUS=prices["plus"],
-        STRIPE_API_URL=stripe_world.api_url,
-        FRONTEND_URL=frontend,
-        TELEGRAM_BOT_USERNAME=BOT_USERNAME,
-        TELEGRAM_LINK_URL=telegram.web_url,
-        NBHD_LISTEN=f"127.0.0.1:{ports['web']}",
-    )
-    return World(
-        folder,
-        namespace,
-        cluster,
-        authority,
-        azure,
-        stripe_world,
-        telegram,
-        invented,
-        operator,
-        router,
-        webhooks,
-        frontend,
-        tenants,
-    )

@@ -10,7 +10,8 @@ from tests.e2e.conftest import StartWorld
 
 from nbhd_crds.identity import Keyring, Purpose, bot_token
 from nbhd_local.people import Subscriber
-from nbhd_local.world import BOT_ID, PLATFORM, World
+from nbhd_local.wiring import BOT_ID, PLATFORM
+from nbhd_local.world import World
 
 PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
 
@@ -55,7 +56,7 @@ async def test_no_secret_leaks(start_world: StartWorld) -> None:
         for log in world.folder.glob("**/*.log"):
             places[log.name] = log.read_text(errors="replace")
         assert {"operator.log", "router.log", "webhooks.log"} <= places.keys()
-        assert all(places[f"{s.name}.log"] for s in world.services), "an empty log proves nothing"
+        assert all(places[f"{s.name}.log"] for s in world.services.values()), "an empty log proves nothing"
         hidden = [*world.secrets.all(), world.stripe.secret_key]
         for person in (alice, bob):
             hidden += derived(world, person.tenant)

@@ -10,7 +10,8 @@ from tests.e2e.conftest import StartWorld
 from nbhd_crds.identity import Keyring, bot_token
 from nbhd_local.people import Subscriber
 from nbhd_local.waiting import eventually
-from nbhd_local.world import BOT_ID, PLATFORM, World
+from nbhd_local.wiring import BOT_ID, PLATFORM
+from nbhd_local.world import World
 
 
 async def two(world: World) -> tuple[Subscriber, Subscriber]:
@@ -43,7 +44,7 @@ async def test_two_subscribers_never_meet(start_world: StartWorld) -> None:
         # With Alice's stand-in token, Bob's root answers nothing; with Bob's id in the path neither.
         ring = Keyring.parse("bot", world.secrets.keyrings["BOT"])
         alices = bot_token(ring, BOT_ID, PLATFORM, alice.tenant, 1)
-        egress = world.operator.environment["NBHD_EGRESS_URL"]
+        egress = world.egress_url
         async with aiohttp.ClientSession() as session:
             url = f"{egress}/{bob.tenant}/bot{alices}/sendMessage"
             async with session.post(url, json={"chat_id": bob.telegram.id, "text": "gotcha"}) as answer:
@@ -79,7 +80,7 @@ async def test_a_reused_name_inherits_nothing(start_world: StartWorld) -> None:
         assert "alice" not in answer
         inventory = world.azure.inventory()
         assert first_app not in str({kind: found for kind, found in inventory.items() if kind != "deletedSecrets"})
-        egress = world.operator.environment["NBHD_EGRESS_URL"]
+        egress = world.egress_url
         async with aiohttp.ClientSession() as session:
             for spec_id in (alice.tenant, "thirdperson01"):
                 body = {"chat_id": 3003, "text": "gotcha"}
@@ -95,7 +96,7 @@ def mint(world: World, spec_id: str) -> str:
     import datetime
 
     from nbhd_crds.identity import mint_link
-    from nbhd_local.world import BOT_USERNAME
+    from nbhd_local.wiring import BOT_USERNAME
 
     ring = Keyring.parse("link", world.secrets.keyrings["LINK"])
     token = mint_link(ring, PLATFORM, spec_id, 0, datetime.datetime.now(datetime.UTC))
