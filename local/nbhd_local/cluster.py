@@ -18,7 +18,7 @@ from nbhd_crds.api.policies import SERVICES_NAMESPACE, service_account
 from nbhd_local import tools
 
 MANIFESTS = tools.ROOT / "manifests"
-_START_SECONDS = 90
+_STOP_SECONDS = 10
 _POLICY_SECONDS = 30
 
 
@@ -120,11 +120,24 @@ def start(folder: Path, stdin: Any, *, audit: bool = True, port: int = 0) -> tup
         process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=log, text=True)
     line = process.stdout.readline() if process.stdout else ""
     if not line.startswith("ready "):
-        process.kill()
-        process.wait(timeout=10)
+        stop(process)
         raise ClusterError(f"the control plane did not start: {(folder / 'controlplane.log').read_text()[-2000:]}")
     kubeconfig = Path(line.strip().partition("KUBECONFIG=")[2])
     return process, Cluster(kubeconfig, tools.kubectl(), folder / "audit.log" if audit else None)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Ends a control plane in order, or by force if it does not listen, and closes its pipes."""
+    if process.stdin:
+        process.stdin.close()
+    process.terminate()
+    try:
+        process.wait(timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=_STOP_SECONDS)
+    if process.stdout:
+        process.stdout.close()
 
 
 @contextmanager
@@ -136,12 +149,4 @@ def running(folder: Path | None = None, *, audit: bool = True) -> Iterator[Clust
             cluster.install()
             yield cluster
         finally:
-            if process.stdin:
-                process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(timeout=10)
-            if process.stdout:
-                process.stdout.close()
+            stop(process)

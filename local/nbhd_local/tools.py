@@ -36,8 +36,9 @@ def cache_dir() -> Path:
 def controlplane() -> Path:
     """The binary that is kube-apiserver, kube-controller-manager, etcd and kubectl (see ``local/cluster``)."""
     major, minor = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
-    version = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
-    flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items()]
+    version = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")  # what it says it is; its user agent
+    flags = [f"-X {package}.{name}={value}" for package in packages for name, value in version.items()]
     return ensure_go_tool("controlplane", ROOT / "local" / "cluster", " ".join(["-s -w", *flags]))
 
 
@@ -87,7 +88,19 @@ def _locked(path: Path) -> Iterator[None]:
 def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
     go = _go(folder)
     temporary = binary.with_name(f"{name}.{os.getpid()}")
-    command = [str(go), "build", "-v", "-trimpath", "-mod=readonly", "-ldflags", ldflags, "-o", str(temporary), "."]
+    command = [
+        str(go),
+        "build",
+        "-v",
+        "-trimpath",
+        "-mod=readonly",
+        "-buildvcs=false",
+        "-ldflags",
+        ldflags,
+        "-o",
+        str(temporary),
+        ".",
+    ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     _say(f"building {name} from {folder.relative_to(ROOT)} (once; a first build takes minutes, later ones none)")
     started = shown = time.monotonic()

@@ -227,11 +227,7 @@ async def running(
 
 async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluster:
     process, cluster = await asyncio.to_thread(clusters.start, folder, subprocess.PIPE)
-
-    def stop() -> None:
-        process.communicate(timeout=10)
-
-    stack.callback(stop)
+    stack.callback(clusters.stop, process)
     await asyncio.to_thread(cluster.install)
     return cluster
 

@@ -46,12 +46,6 @@ def started(folder: Path) -> tuple[subprocess.Popen[str], Cluster, list[int]]:
     return process, cluster, own
 
 
-def closed(process: subprocess.Popen[str]) -> None:
-    for stream in (process.stdin, process.stdout):
-        if stream:
-            stream.close()
-
-
 @pytest.mark.parametrize(
     "stop",
     [
@@ -68,7 +62,7 @@ def test_it_stops_within_three_seconds(tmp_path: Path, stop: Callable[[subproces
     stop(process)
     process.wait(timeout=STOP_SECONDS)
     assert gone(own, STOP_SECONDS - (time.monotonic() - began))
-    closed(process)
+    clusters.stop(process)
 
 
 def test_it_comes_back_with_the_same_data_and_credentials(tmp_path: Path) -> None:
@@ -79,15 +73,12 @@ def test_it_comes_back_with_the_same_data_and_credentials(tmp_path: Path) -> Non
     kubeconfig = cluster.service_kubeconfig("router", tmp_path)
     port = _port(cluster)
     process.kill()
-    process.wait(timeout=10)
-    closed(process)
+    clusters.stop(process)
     process, cluster = clusters.start(tmp_path / "cluster", subprocess.PIPE, port=port)
     assert cluster.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
     who = cluster.try_kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}", kubeconfig=kubeconfig)
     assert who.stdout == "system:serviceaccount:nbhd-system:router", who.stderr
-    process.terminate()
-    process.wait(timeout=STOP_SECONDS)
-    closed(process)
+    clusters.stop(process)
 
 
 def _port(cluster: Cluster) -> int:
@@ -103,6 +94,4 @@ def test_two_do_not_share_a_folder(tmp_path: Path) -> None:
             clusters.start(taken, subprocess.PIPE)
         assert cluster.kubectl("get", "--raw=/readyz") == "ok"
     finally:
-        process.terminate()
-        process.wait(timeout=10)
-        closed(process)
+        clusters.stop(process)
