@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
 import subprocess
 import tempfile
 import time
@@ -89,11 +91,33 @@ class Cluster:
         done = self.try_kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
         return "is written by webhooks only" in done.stderr
 
-    def service_kubeconfig(self, service: str, folder: Path, *, hours: int = 24) -> Path:
-        """A kubeconfig with a token of the service's ServiceAccount, readable by the owner only."""
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return str(self._cluster["cluster"]["server"])
+
+    def client_context(self) -> ssl.SSLContext:
+        """TLS settings for a client that trusts the API server's CA only."""
+        authority = base64.b64decode(self._cluster["cluster"]["certificate-authority-data"])
+        return ssl.create_default_context(cadata=authority.decode())
+
+    @property
+    def _cluster(self) -> dict[str, Any]:
+        (cluster,) = yaml.safe_load(self.kubeconfig.read_text())["clusters"]
+        found: dict[str, Any] = cluster
+        return found
+
+    def service_kubeconfig(
+        self, service: str, folder: Path, *, hours: int = 24, through: tuple[str, Path] | None = None
+    ) -> Path:
+        """A kubeconfig with a token of the service's ServiceAccount, readable by the owner only.
+
+        ``through`` names a proxy by its URL and the file of its CA.
+        """
         token = self.kubectl("-n", SERVICES_NAMESPACE, "create", "token", service, f"--duration={hours}h").strip()
-        config = yaml.safe_load(self.kubeconfig.read_text())
-        (cluster,) = config["clusters"]
+        cluster = self._cluster
+        if through:
+            cluster = {"name": "proxy", "cluster": {"server": through[0], "certificate-authority": str(through[1])}}
         name = service_account(service)
         content = {
             "apiVersion": "v1",

@@ -105,12 +105,14 @@ def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
     _say(f"building {name} from {folder.relative_to(ROOT)} (once; a first build takes minutes, later ones none)")
     started = shown = time.monotonic()
     output: list[str] = []
+    compiled = 0
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():
             output.append(line)
+            compiled += not line.startswith("go: ")
             if time.monotonic() - shown > _PROGRESS_SECONDS:
                 shown = time.monotonic()
-                _say(f"building {name}: {shown - started:.0f} s, {len(output)} packages, now {line.strip()[:60]}")
+                _say(f"building {name}: {shown - started:.0f} s, {compiled} packages, now {line.strip()[:60]}")
     if process.returncode:
         raise ToolError(f"go build failed in {folder}:\n{''.join(output[-20:])}")
     temporary.replace(binary)

@@ -29,8 +29,10 @@ def services(world: World) -> dict[str, Service]:
     }
 
     def service(name: str, health_port: int, ready: str, environment: dict[str, str]) -> Service:
+        proxy = world.api_proxies.get(name)
+        through = (proxy, world.authority.bundle_path) if proxy else None
         own = {
-            "KUBECONFIG": str(world.cluster.service_kubeconfig(name, private)),
+            "KUBECONFIG": str(world.cluster.service_kubeconfig(name, private, through=through)),
             "NBHD_HEALTH_LISTEN": f"127.0.0.1:{health_port}",
         }
         url = f"http://127.0.0.1:{health_port}{ready}"
@@ -52,7 +54,7 @@ def services(world: World) -> dict[str, Service]:
         "TELEGRAM_BOT_TOKEN": world.secrets.bot_token,
         "TELEGRAM_WEBHOOK_SECRET": world.secrets.telegram_webhook,
         "TELEGRAM_API_URL": world.telegram.api_url,
-        "NBHD_PUBLIC_URL": f"http://127.0.0.1:{ports.router}",
+        "NBHD_PUBLIC_URL": world.telegram_target,
         "NBHD_LISTEN": f"127.0.0.1:{ports.router}",
         "NBHD_EGRESS_LISTEN": f"127.0.0.1:{ports.egress}",
         "NBHD_SPOOL_PATH": str(world.folder / "spool.sqlite"),

@@ -21,19 +21,21 @@ import aiohttp
 import stripe
 
 from nbhd_crds.api import Tenant
-from nbhd_crds.api.policies import SERVICES_NAMESPACE
+from nbhd_crds.api.policies import SERVICES, SERVICES_NAMESPACE
 from nbhd_crds.client import Tenants, connect
 from nbhd_crds.identity import tenant_id
 from nbhd_local import cluster as clusters
 from nbhd_local import wiring
 from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
-from nbhd_local.clock import WorldClock
+from nbhd_local.clock import WorldClock, utc_now
 from nbhd_local.cluster import Cluster
 from nbhd_local.ports import Ports
+from nbhd_local.proxy import injected, proxy
 from nbhd_local.services import Service
 from nbhd_local.stripe import StripeWorld
 from nbhd_local.telegram import TelegramWorld
+from nbhd_local.traffic import Traffic
 from nbhd_local.waiting import eventually
 from nbhd_local.wiring import BOT_ID, BOT_USERNAME, PLATFORM
 
@@ -84,6 +86,11 @@ class World:
     prices: dict[str, str]
     ports: Ports = field(default_factory=Ports)
     services: dict[str, Service] = field(default_factory=dict)
+    gates: dict[str, Traffic] = field(default_factory=dict)
+    """Fault hooks by name: what each service says to the API server, and what Telegram and Stripe say to us."""
+    api_proxies: dict[str, str] = field(default_factory=dict)
+    telegram_target: str = ""
+    stripe_target: str = ""
 
     @property
     def operator(self) -> Service:
@@ -185,11 +192,13 @@ async def running(
     cluster: Cluster | None = None,
     namespace: str = "nbhd-tenants",
     delays: Delays | None = None,
-    only: Sequence[str] = ("operator", "router", "webhooks"),
+    only: Sequence[str] = SERVICES,
+    gates: bool = False,
 ) -> AsyncIterator[World]:
     """Starts everything, yields when all services are ready, and stops everything.
 
     ``folder`` must exist. ``cluster`` uses one that runs already; ``only`` names the services to start.
+    ``gates`` puts a proxy with fault hooks on every way that has no emulator at its end.
     """
     async with contextlib.AsyncExitStack() as stack:
         if cluster is None:
@@ -216,13 +225,31 @@ async def running(
             secrets=invented,
             prices=await create_prices(stripe_world, authority),
         )
+        world.telegram_target, world.stripe_target = f"http://127.0.0.1:{world.ports.router}", world.frontend_url
+        if gates:
+            await _add_gates(stack, world)
         await asyncio.to_thread(_prepare, world)
         world.services = await asyncio.to_thread(wiring.services, world)
-        stripe_world.webhook_url = f"{world.frontend_url}/stripe/webhook"
+        stripe_world.webhook_url = f"{world.stripe_target}/stripe/webhook"
         for service in world.services.values():
             stack.push_async_callback(service.stop)
         await asyncio.gather(*(world.services[name].start() for name in only))
         yield world
+
+
+async def _add_gates(stack: contextlib.AsyncExitStack, world: World) -> None:
+    def gate(name: str) -> Traffic:
+        world.gates[name] = Traffic(utc_now, injected)
+        return world.gates[name]
+
+    tls, trust = world.authority.server_context(), world.cluster.client_context()
+    for name in SERVICES:
+        url = proxy(world.cluster.server, gate(f"{name}→kubernetes"), "kubernetes", tls=tls, trust=trust)
+        world.api_proxies[name] = await stack.enter_async_context(url)
+    telegram = proxy(world.telegram_target, gate("telegram→router"), "router")
+    world.telegram_target = await stack.enter_async_context(telegram)
+    stripe_events = proxy(world.stripe_target, gate("stripe→webhooks"), "webhooks")
+    world.stripe_target = await stack.enter_async_context(stripe_events)
 
 
 async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluster:
