@@ -24,6 +24,7 @@ var components = map[string]func() int{
 	"up":        upMain,
 	"apiserver": apiserverMain,
 	"kcm":       func() int { return cli.Run(kcm.NewControllerManagerCommand()) },
+	"kstatus":   kstatusMain,
 	"kubectl":   kubectlMain,
 }
 

@@ -61,6 +61,15 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.kubectl("get", *args, "-o", "json"))
         return found
 
+    def kstatus(self, *objects: dict[str, Any]) -> list[str]:
+        """What the reference implementation of kstatus calls each object: Current, InProgress, Failed, …"""
+        lines = "\n".join(json.dumps(one) for one in objects)
+        command = [str(self.kubectl_path.with_name("controlplane")), "kstatus"]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise ClusterError(f"kstatus: {done.stderr.strip()}")
+        return [line.partition("\t")[0] for line in done.stdout.splitlines()]
+
     def create_namespace(self, name: str) -> None:
         """Makes a namespace."""
         self.kubectl("create", "namespace", name)
