@@ -65,6 +65,11 @@ class Service:
                     raise ServiceError(f"{self.name} was not ready within {_READY_SECONDS:.0f} s:\n{self.tail()}")
                 await asyncio.sleep(0.05)  # polling a start-up: the process has no other way to tell
 
+    @property
+    def ended(self) -> bool:
+        """True if the process ended by itself."""
+        return self.process is not None and self.process.returncode is not None
+
     async def kill(self) -> None:
         """SIGKILL: the process gets no chance to finish anything."""
         await self._end(signal.SIGKILL)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import StartWorld
-
 from nbhd_local.people import Subscriber
+from tests.e2e.conftest import StartWorld
 
 
 async def test_kubectl_understands(start_world: StartWorld) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import base64
 from pathlib import Path
 
-from tests.e2e.conftest import StartWorld
-
 from nbhd_crds.identity import Keyring, Purpose, bot_token
 from nbhd_local.people import Subscriber
 from nbhd_local.wiring import BOT_ID, PLATFORM
 from nbhd_local.world import World
+from tests.e2e.conftest import StartWorld
 
 PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
 

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import StartWorld
 
 from nbhd_local.people import Subscriber
+from tests.e2e.conftest import StartWorld
 
 SECONDS = 60
 

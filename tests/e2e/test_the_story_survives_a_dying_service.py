@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import StartWorld
-
 from nbhd_local.people import Subscriber
 from nbhd_local.waiting import eventually
+from tests.e2e.conftest import StartWorld
 
 
 async def test_the_router_dies_with_spooled_messages(start_world: StartWorld) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
-from tests.e2e.conftest import StartWorld
 
-from nbhd_crds.identity import Keyring, bot_token
+from nbhd_crds.identity import Keyring, bot_token, mint_link
 from nbhd_local.people import Subscriber
 from nbhd_local.waiting import eventually
-from nbhd_local.wiring import BOT_ID, PLATFORM
+from nbhd_local.wiring import BOT_ID, BOT_USERNAME, PLATFORM
 from nbhd_local.world import World
+from tests.e2e.conftest import StartWorld
 
 
 async def two(world: World) -> tuple[Subscriber, Subscriber]:
@@ -74,8 +74,7 @@ async def test_a_reused_name_inherits_nothing(start_world: StartWorld) -> None:
             namespace=world.namespace,
         )
         carol = Subscriber.meet(world, "carol", 3003)
-        link = await asyncio.to_thread(mint, world, "thirdperson01")
-        await carol.confirm(link)
+        await carol.confirm(mint(world, "thirdperson01"))
         answer = await carol.say("what do you know?")
         assert "alice" not in answer
         inventory = world.azure.inventory()
@@ -93,11 +92,7 @@ async def test_a_reused_name_inherits_nothing(start_world: StartWorld) -> None:
 
 
 def mint(world: World, spec_id: str) -> str:
-    import datetime
-
-    from nbhd_crds.identity import mint_link
-    from nbhd_local.wiring import BOT_USERNAME
-
+    """What ``kubectl nbhd link`` prints."""
     ring = Keyring.parse("link", world.secrets.keyrings["LINK"])
-    token = mint_link(ring, PLATFORM, spec_id, 0, datetime.datetime.now(datetime.UTC))
+    token = mint_link(ring, PLATFORM, spec_id, 0, world.clock())
     return f"https://t.me/{BOT_USERNAME}?start={token}"
