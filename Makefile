@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 
-.PHONY: help demo up test unit lint generate lock tools clean
+.PHONY: help demo up test faults unit lint generate lock tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,10 @@ up: tools ## The same world, left running: prints URLs, the KUBECONFIG line and 
 	$(RUN) -m nbhd_local up
 
 test: lint tools ## Everything that CI runs
-	$(RUN) -m pytest -n 2 --dist loadscope tests
+	$(RUN) -m pytest -n 2 --dist worksteal -m "not all_faults" tests
+
+faults: tools ## The whole kill matrix: every service killed before and after each of its effects (half an hour)
+	$(RUN) -m pytest -n 2 --dist worksteal tests/faults
 
 unit: $(VENV)/.synced ## Tests that need no cluster, in seconds
 	$(RUN) -m pytest -n 2 tests/unit

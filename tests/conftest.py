@@ -42,6 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(end)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the table of the kill matrix, if there is one."""
+    rows = Path(os.environ[_SHARED]) / "faults.txt"
+    if rows.exists() and not hasattr(terminalreporter.config, "workerinput"):
+        terminalreporter.section("killed at")
+        for row in sorted(rows.read_text().splitlines()):
+            terminalreporter.line(row)
+
+
 def _wait_for_end(pid: int) -> None:
     try:
         handle = os.pidfd_open(pid)

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
+
+
+@dataclass
+class Readiness:
+    """What keeps a service from working: all of it at first, and again from the moment that it is told to stop."""
+
+    missing: str = "starting"
+
+    def __call__(self) -> str | None:
+        return self.missing or None
+
+    def serving(self) -> None:
+        """It works."""
+        self.missing = ""
+
+    def stopping(self) -> None:
+        """It finishes what it has begun; nothing new should be sent here."""
+        self.missing = "shutting down"
 
 
 def health_app(problem: Callable[[], str | None]) -> web.Application:

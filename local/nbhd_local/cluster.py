@@ -98,6 +98,8 @@ class Cluster:
             "spec": {"id": "policyprobe", "billing": billing},
         }
         done = self.try_kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
+        if "was refused" in done.stderr:
+            raise ClusterError(f"the API server is gone: {done.stderr.strip()}")
         return "is written by webhooks only" in done.stderr
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ async def _demo(folder: Path) -> int:
             "Starting a Kubernetes API server, emulators of Azure, Stripe and Telegram, and our three services …"
         )
         async with world.running(folder) as everything:
-            story.steps.append(("everything starts", time.monotonic() - story.started))
+            story.add("everything starts", time.monotonic() - story.started)
             await demo.tell(story, everything)
             story.table()
     except (StoryError, ServiceError, ClusterError) as problem:
@@ -36,28 +37,46 @@ async def _up(folder: Path) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop.set)
-    print("Starting …", flush=True)
-    async with world.running(folder) as everything:
-        kubectl = tools.kubectl()
-        print(
-            f"""
-Everything runs, on this machine only:
-
-  the website      {everything.frontend_url}/
-  Telegram         {everything.telegram.web_url}/chat/1001   (you are the person with chat 1001)
-  kubectl          export KUBECONFIG={everything.cluster.kubeconfig}
-                   alias kubectl={kubectl}
-                   kubectl -n {everything.namespace} get tenants -w
-
-What to try: choose a plan on the website, pay on the page that opens, and follow the welcome page's link: open its
-`?start=…` part in the Telegram page. Confirm, write something, and watch the Tenant meanwhile.
-Logs: {folder}/*.log. Stop with Ctrl-C.
-""",
-            flush=True,
-        )
-        await stop.wait()
-        print("Stopping …", flush=True)
+    print("Starting (about ten seconds) …", flush=True)
+    try:
+        async with world.running(folder) as everything:
+            here = ("config", "set-context", "--current", f"--namespace={everything.namespace}")
+            await asyncio.to_thread(everything.cluster.kubectl, *here)
+            if not stop.is_set():
+                print(_guide(everything), flush=True)
+            await stop.wait()
+            print("Stopping …", flush=True)
+    except (ServiceError, ClusterError) as problem:
+        if stop.is_set():  # Ctrl-C in a terminal reaches what is just starting too
+            return 0
+        print(problem, file=sys.stderr)
+        return 1
     return 0
+
+
+def _guide(everything: world.World) -> str:
+    return f"""
+Everything runs, on this machine only. Open in a browser:
+
+  {everything.frontend_url:<24} the website
+  {everything.telegram.web_url:<24} Telegram, as anybody you like
+  {everything.stripe.pages_url:<24} Stripe: cancel, let a card fail, end a period
+
+For kubectl, paste into another terminal:
+
+  export KUBECONFIG="{everything.cluster.kubeconfig}"
+  export PATH="{tools.kubectl().parent}:$PATH:{Path(sys.executable).parent}"
+
+What to try:
+
+  1. Choose a plan on the website and pay on the page that opens; no card is charged.
+  2. On the welcome page, press Open Telegram, then Connect, and write something.
+  3. Watch it from the other side:  kubectl get tenants -w
+  4. Move an assistant to another chat:  kubectl nbhd link NAME  prints a link; in Telegram, switch to somebody
+     else and send it as a message.
+
+Logs: {everything.folder}/*.log. Ctrl-C stops everything and deletes its data.
+"""
 
 
 def main() -> None:

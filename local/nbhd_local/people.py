@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
 
 from nbhd_local.telegram import Line, User
-from nbhd_local.world import World
+from nbhd_local.waiting import eventually
+from nbhd_local.world import World, stripe_client
 
 _LINK = re.compile(r"https?://[\w.:]+/\w+\?start=[\w-]+")
 
 
 def _offers_connect(line: Line) -> bool:
     return "Connect" in line.buttons
+
+
+def _patiently(look: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    """A person whose browser cannot reach the page just now tries again."""
+
+    async def again() -> bool:
+        try:
+            return await look()
+        except aiohttp.ClientError:
+            return False
+
+    return again
 
 
 @dataclass
@@ -41,19 +54,23 @@ class Subscriber:
 
     @property
     def subscription_id(self) -> str:
-        """Their one Stripe subscription."""
-        (found,) = [s["id"] for s in self.world.stripe.subscriptions(self.customer_id)]
+        """Their one living Stripe subscription."""
+        found, *_ = [s["id"] for s in self.world.stripe.subscriptions(self.customer_id) if s["status"] != "canceled"]
         return str(found)
 
     async def choose(self, plan: str) -> str:
         """Presses the plan's button on the website; returns the address of Stripe's page."""
-        async with (
-            aiohttp.ClientSession() as browser,
-            browser.post(f"{self.world.frontend_url}/subscribe/{plan}", allow_redirects=False) as answer,
-        ):
-            if answer.status != 303:
-                raise AssertionError(f"no way to Stripe's page: {answer.status} {await answer.text()}")
-            url = answer.headers["Location"]
+        found: list[str] = []
+
+        async def press() -> bool:
+            async with browser.post(f"{self.world.frontend_url}/subscribe/{plan}", allow_redirects=False) as answer:
+                if answer.status == 303:
+                    found.append(answer.headers["Location"])
+            return bool(found)
+
+        async with aiohttp.ClientSession() as browser:
+            await eventually(_patiently(press), "the way to Stripe's page")
+        url = found[0]
         self.session_id = url.rstrip("/").rsplit("/", 1)[1].partition("?")[0].partition("#")[0]
         return url
 
@@ -62,18 +79,35 @@ class Subscriber:
         await self.world.stripe.pay(self.session_id, email=f"{self.name.lower()}@example.com")
         self.customer_id = str(self.world.stripe.get(self.session_id)["customer"])
 
+    async def return_to(self, plan: str) -> None:
+        """Pays for a new subscription as the same Stripe customer, as from the account page."""
+        async with stripe_client(self.world.stripe, self.world.authority) as client:
+            session = await client.v1.checkout.sessions.create_async(
+                {
+                    "mode": "subscription",
+                    "customer": self.customer_id,
+                    "line_items": [{"price": self.world.prices[plan], "quantity": 1}],
+                    "success_url": f"{self.world.frontend_url}/welcome?session_id={{CHECKOUT_SESSION_ID}}",
+                }
+            )
+        self.session_id = session.id
+        await self.pay()
+
     async def welcome_link(self) -> str:
         """Reads the deep link on the welcome page, reloading while the Tenant is not there yet."""
+        url, text = f"{self.world.frontend_url}/welcome", ""
+        links: list[str] = []
+
+        async def reload() -> bool:
+            nonlocal text
+            async with browser.get(url, params={"session_id": self.session_id}) as answer:
+                text = html.unescape(await answer.text())
+            links.extend(_LINK.findall(text))
+            return bool(links)
+
         async with aiohttp.ClientSession() as browser:
-            for _ in range(300):
-                url = f"{self.world.frontend_url}/welcome"
-                async with browser.get(url, params={"session_id": self.session_id}) as answer:
-                    text = html.unescape(await answer.text())
-                found = _LINK.search(text)
-                if found:
-                    return found[0]
-                await asyncio.sleep(0.1)  # a person who reloads the page
-        raise AssertionError(f"the welcome page never showed a link; it says: {text[-600:]}")
+            await eventually(_patiently(reload), lambda: f"a link on the welcome page; it says: {text[-600:]}")
+        return links[0]
 
     async def link(self) -> None:
         """Opens the link, and confirms in the chat."""

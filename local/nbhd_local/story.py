@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,9 @@ class Story:
 
     started: float = field(default_factory=time.monotonic)
     steps: list[tuple[str, float]] = field(default_factory=list)
+    scene: Callable[[], str] = str
+    """What the table says beside each step: the state of the story's hero at its end."""
+    scenes: list[str] = field(default_factory=list)
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -30,8 +33,13 @@ class Story:
         except AssertionError as problem:
             raise StoryError(f"step {len(self.steps) + 1} ({title}) did not hold: {problem}") from problem
         took = time.monotonic() - began
-        self.steps.append((title, took))
+        self.add(title, took)
         self.tell(f"   ✓ {took:.1f} s")
+
+    def add(self, title: str, took: float) -> None:
+        """Notes a step that is over, in seconds."""
+        self.steps.append((title, took))
+        self.scenes.append(self.scene())
 
     def check(self, holds: bool, claim: str) -> None:
         """Prints a claim that holds. Raises ``AssertionError`` for one that does not."""
@@ -48,10 +56,11 @@ class Story:
         print(text, flush=True)
 
     def table(self) -> None:
-        """Prints the times of all steps."""
-        self.tell("\n   seconds  step")
-        for title, took in self.steps:
-            self.tell(f"   {took:7.1f}  {title}")
+        """Prints the times of all steps, and the scene at the end of each."""
+        width = max(len(scene) for scene in self.scenes)
+        self.tell(f"\n   seconds  {'scene':<{width}}  step")
+        for (title, took), scene in zip(self.steps, self.scenes, strict=True):
+            self.tell(f"   {took:7.1f}  {scene:<{width}}  {title}")
         self.tell(f"   {time.monotonic() - self.started:7.1f}  in all")
 
     def fail(self, problem: Exception) -> None:

@@ -41,6 +41,7 @@ from nbhd_local.wiring import BOT_ID, BOT_USERNAME, PLATFORM
 
 IMAGE = "registry.local/openclaw/openclaw@sha256:" + "0" * 64
 PRICES = {"basic": 500, "plus": 1500}  # US cents a month
+DESCRIPTIONS = {"basic": "An assistant of your own in Telegram.", "plus": "The same with twice the power."}
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class World:
 
 
 def plans() -> list[dict[str, Any]]:
-    """The plans of the local world: no retention, so that an ended subscription's resources go at once."""
+    """The plans of the local world, with the API's own grace and retention."""
     sizes = {"basic": ("1", "2Gi"), "plus": ("2", "4Gi")}
     return [
         {
@@ -161,8 +162,6 @@ def plans() -> list[dict[str, Any]]:
                 "image": IMAGE,
                 "cpu": cpu,
                 "memory": memory,
-                "cooldown": "60s",
-                "retention": "0s",
             },
         }
         for name, (cpu, memory) in sizes.items()
@@ -277,18 +276,26 @@ def _prepare(world: World) -> None:
     )
 
 
-async def create_prices(world: StripeWorld, authority: Authority) -> dict[str, str]:
-    """Makes a product and a monthly price for each plan; returns plan → price id."""
+@asynccontextmanager
+async def stripe_client(world: StripeWorld, authority: Authority) -> AsyncIterator[stripe.StripeClient]:
+    """The real library, as the owner of the Stripe account would use it."""
     connector = aiohttp.TCPConnector(ssl=authority.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
-        client = stripe.StripeClient(
+        yield stripe.StripeClient(
             world.secret_key,
             base_addresses={"api": world.api_url},
             http_client=stripe.AIOHTTPClient(timeout=10, session=session),
         )
-        found: dict[str, str] = {}
+
+
+async def create_prices(world: StripeWorld, authority: Authority) -> dict[str, str]:
+    """Makes a product and a monthly price for each plan; returns plan → price id."""
+    found: dict[str, str] = {}
+    async with stripe_client(world, authority) as client:
         for plan, cents in PRICES.items():
-            product = await client.v1.products.create_async({"name": f"Private assistant, {plan}"})
+            product = await client.v1.products.create_async(
+                {"name": f"Private assistant, {plan}", "description": DESCRIPTIONS[plan]}
+            )
             price = await client.v1.prices.create_async(
                 {
                     "product": product.id,
@@ -299,4 +306,4 @@ async def create_prices(world: StripeWorld, authority: Authority) -> dict[str, s
                 }
             )
             found[plan] = price.id
-        return found
+    return found

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import KubernetesObject
+
+T = TypeVar("T", bound=KubernetesObject)
 
 
 class Key(NamedTuple):
@@ -24,6 +26,14 @@ class Key(NamedTuple):
 def key_of(found: KubernetesObject) -> Key:
     """The object's key."""
     return Key(found.metadata.namespace, found.metadata.name)
+
+
+class Known(NamedTuple):
+    """The objects at one moment."""
+
+    tenants: dict[Key, Tenant]
+    plans: dict[Key, Plan]
+    cells: dict[Key, Cell]
 
 
 class Cache:
@@ -69,16 +79,26 @@ class Cache:
             self._placed[Key(key.namespace, before.status.cell)] -= 1
         return self._sharing(before)
 
-    def replace(self, tenants: Iterable[Tenant], plans: Iterable[Plan], cells: Iterable[Cell]) -> set[Key]:
-        """Takes a complete list in and forgets what is not in it; returns the keys of all that this may concern."""
+    def known(self) -> Known:
+        """What is known now; to be taken before a list, for ``replace``."""
+        return Known(dict(self.tenants), dict(self.plans), dict(self.cells))
+
+    def replace(
+        self, tenants: Iterable[Tenant], plans: Iterable[Plan], cells: Iterable[Cell], known: Known
+    ) -> set[Key]:
+        """Takes a complete list in and forgets what is not in it; returns the keys of all that this may concern.
+
+        ``known`` is what was known when the list began: whatever came by the watch since then is newer and stays.
+        """
         found = {key_of(tenant): tenant for tenant in tenants}
         concerned: set[Key] = set()
-        for key in self.tenants.keys() - found.keys():
-            concerned |= self.drop_tenant(key)
+        for key in known.tenants.keys() - found.keys():
+            if self.tenants.get(key) is known.tenants[key]:
+                concerned |= self.drop_tenant(key)
         for tenant in found.values():
             concerned |= self.put_tenant(tenant)
-        self.plans = {key_of(plan): plan for plan in plans}
-        self.cells = {key_of(cell): cell for cell in cells}
+        _merge(self.plans, known.plans, plans)
+        _merge(self.cells, known.cells, cells)
         return concerned
 
     def in_namespace(self, namespace: str) -> list[Key]:
@@ -107,6 +127,17 @@ class Cache:
 
     def _others(self, keys: set[Key], tenant: Tenant) -> list[Tenant]:
         return [self.tenants[key] for key in keys if key != key_of(tenant)]
+
+
+def _merge(now: dict[Key, T], known: dict[Key, T], listed: Iterable[T]) -> None:
+    found = {key_of(one): one for one in listed}
+    for key in known.keys() | found.keys():
+        if now.get(key) is not known.get(key):
+            continue
+        if key in found:
+            now[key] = found[key]
+        else:
+            now.pop(key, None)
 
 
 def _known(have: Tenant, offered: Tenant) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -18,10 +19,12 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Tenant
 from nbhd_crds.client import GoneError, Tenants, is_conflict
+from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring
 from nbhd_operator import reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
+from nbhd_operator.deadlines import Deadlines
 from nbhd_operator.errors import ROLE_PROPAGATION, Fault, Retryable, Terminal, Waiting
 from nbhd_operator.finding import Finding
 from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
@@ -36,16 +39,17 @@ log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-operator"
 _PATIENCE = 60  # polls after which a thing is looked at less often
+_SLOW = 20  # polls after which status says what is waited for
 _VISIBLE = 5  # failures in a row after which a passing fault is shown in status
-_KEEP_SEEN = datetime.timedelta(seconds=60)
-
-Clock = Callable[[], datetime.datetime]
+_REFUSED = 5  # refusals that we saw ourselves before a deadline counts: the clock may have jumped
+_KEEP_SEEN = 60.0  # seconds
 
 
 _POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
 _LONG_POLL = Backoff(first=60.0, most=300.0)
 _FAULT = Backoff(first=0.5, most=300.0)
 _STALLED = Backoff(first=30.0, most=600.0)
+_API_SERVER = Backoff(first=0.5, most=15.0)  # it comes back for all at once, and asking it is cheap
 _CONFLICT = Backoff(first=0.05, most=2.0)
 
 
@@ -57,15 +61,11 @@ class Pace:
     long_poll: Backoff = _LONG_POLL
     fault: Backoff = _FAULT
     stalled: Backoff = _STALLED
+    api_server: Backoff = _API_SERVER
     conflict: Backoff = _CONFLICT
 
 
 _PACE = Pace()
-
-
-def utc_now() -> datetime.datetime:
-    """The time; tests have their own."""
-    return datetime.datetime.now(datetime.UTC)
 
 
 class _ChangedError(Exception):
@@ -96,13 +96,17 @@ class Controller:
         azure: Azure,
         platform: Platform,
         rings: Mapping[str, Keyring],
-        now: Clock = utc_now,
+        clock: Clock,
         pace: Pace = _PACE,
     ) -> None:
         self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
-        self._platform, self._rings, self._now, self._pace = platform, rings, now, pace
+        self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
         self._suspects: set[Key] = set()
-        self._memory: dict[Key, tuple[str, datetime.datetime, dict[str, State | None]]] = {}
+        self._outdated: set[Key] = set()  # to be read afresh before the next look
+        self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}
+        self.deadlines: Deadlines[Key] = Deadlines(
+            clock, lambda key: queue.add(key, Priority.DELAYED), lambda: cache.tenants
+        )
 
     def suspect(self, key: Key) -> None:
         """Something in Azure is not as it was left: look even if the tenant seems settled."""
@@ -125,22 +129,16 @@ class Controller:
         """One look at one tenant. Never raises; whatever fails is tried again with a back-off."""
         try:
             await self._look(key)
-        except _ChangedError:
-            self._memory.pop(key, None)
-            self._queue.retry(key, self._pace.conflict)
-        except GoneError:
-            await self._refresh(key)
+        except (_ChangedError, GoneError):
+            self._read_again(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
-            if is_conflict(error) or getattr(error, "status", None) == 422:
-                await self._refresh(key)
-                self._queue.retry(key, self._pace.conflict)
+            if is_conflict(error):
+                self._read_again(key)
                 return
-            delay = self._queue.retry(key, self._pace.fault)
-            status = getattr(error, "status", None)
-            log.warning(
-                "the API server did not do it", extra=_names(key) | {"error": type(error).__name__, "status": status,
-                                                                   "again_in": round(delay, 1)}
-            )  # fmt: skip
+            self._outdated.add(key)
+            delay = self._queue.retry(key, self._pace.api_server)
+            extra = {"error": type(error).__name__, "status": getattr(error, "status", None)}
+            log.warning("the API server did not do it", extra=_names(key) | extra | {"again_in": round(delay, 1)})
         except Exception as error:  # noqa: BLE001, RUF100 - a fault in one tenant must not end the worker
             self._memory.pop(key, None)
             self._queue.retry(key, self._pace.fault)
@@ -150,6 +148,9 @@ class Controller:
             log.error("look failed", extra=_names(key) | {"error": type(error).__name__, "where": where})
 
     async def _look(self, key: Key) -> None:
+        if key in self._outdated:
+            await self._refresh(key)
+            self._outdated.discard(key)
         tenant = self._cache.tenants.get(key)
         if tenant is None:
             self._forget(key)
@@ -158,8 +159,9 @@ class Controller:
         if tenant.deleting and situation.aim is Aim.LEAVE:
             self._forget(key)
             return
+        self.deadlines.put(key, situation.right.until)
         if settled(situation) and key not in self._suspects:
-            self._finish(key, situation)
+            self._finish(key)
             return
         self._suspects.discard(key)
         look = _Look(situation, self._recall(key, situation))
@@ -171,10 +173,12 @@ class Controller:
         if rest is None:
             self._forget(key)  # released: it is Kubernetes' now
             return
-        self._memory[key] = (situation.inputs, self._now(), look.seen)
-        await self._write(look, rest)
+        self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
+        if self._queue.attempts(key) < _SLOW:
+            rest = replace(rest, trouble=None)
+        await self._write(look, rest)
         self._plan_next(key, look.situation, rest)
 
     async def _assess(self, tenant: Tenant) -> Situation:
@@ -183,7 +187,7 @@ class Controller:
         while True:
             situation = assess(tenant, self._cache, self._platform, self._rings, self._now())
             rival = situation.rival
-            if rival is None or rival.metadata.uid in checked:
+            if rival is None or rival.metadata.uid in checked or settled(situation):
                 return situation
             checked.add(rival.metadata.uid)
             await self._refresh(key_of(rival))
@@ -197,7 +201,8 @@ class Controller:
             mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
             if isinstance(step, Apply | Remove) and mark in done:
                 # It was done in this very look and still seems undone: Azure needs time to show it.
-                return Rest(Outcome.PROGRESS, trouble=Finding("True", "AzureCatchingUp", "Azure is catching up."))
+                late = Finding("True", "AzureCatchingUp", "Azure does not show yet what was changed.")
+                return Rest(Outcome.PROGRESS, app=reconcile.meanwhile(look.situation, look.seen), trouble=late)
             done.add(mark)
             if isinstance(step, Release):
                 await self._tenants.remove_finalizer(await self._confirm(look))
@@ -284,29 +289,36 @@ class Controller:
     async def _failed(self, key: Key, look: _Look, fault: Fault) -> None:
         self._memory.pop(key, None)
         delay = 0.0
-        if isinstance(fault, Waiting) and not self._overdue(look):
-            delay = self._queue.retry(key, self._pace.poll)
-            waiting = Finding(
-                "False", fault.reason, "Azure is still spreading the role assignment; this takes minutes."
-            )
-            await self._write(look, Rest(Outcome.PROGRESS, app=waiting))
-        elif isinstance(fault, Terminal | Waiting):
+        trouble: Finding | None = None
+        if isinstance(fault, Terminal) or self._overdue(key, look, fault):
             delay = self._queue.retry(key, self._pace.stalled)
             await self._write(look, Rest(Outcome.STALLED, problem=Finding("True", fault.reason, fault.message)))
+        elif isinstance(fault, Waiting):
+            delay = self._queue.retry(key, self._pace.poll)
+            if self._queue.attempts(key) > _SLOW:
+                message = "Azure is still spreading the role assignment; this takes minutes."
+                trouble = Finding("True", "RoleSpreading", message)
+            app = reconcile.meanwhile(look.situation, look.seen)
+            await self._write(look, Rest(Outcome.PROGRESS, app=app, trouble=trouble))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
             delay = self._queue.retry(key, self._pace.fault, at_least=after)
             if self._queue.attempts(key) > _VISIBLE:
-                failing = Finding("False", fault.reason, f"Azure keeps refusing and is asked again. {fault.message}")
-                await self._write(look, Rest(Outcome.PROGRESS, trouble=failing))
+                message = f"Azure keeps refusing and is asked again. {fault.message}"
+                trouble = Finding("True", fault.reason, message)
+            if trouble or look.situation.right != look.situation.tenant.status.entitlement:
+                # Others act on the right to service, whatever Azure does.
+                await self._write(look, Rest(Outcome.PROGRESS, trouble=trouble))
         log.log(
             logging.INFO if isinstance(fault, Waiting) else logging.WARNING,
             "Azure did not do it",
             extra=_names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
         )
 
-    def _overdue(self, look: _Look) -> bool:
+    def _overdue(self, key: Key, look: _Look, fault: Fault) -> bool:
         """True when a role assignment had its time, counted from what Azure recorded."""
+        if not isinstance(fault, Waiting) or self._queue.attempts(key) < _REFUSED:
+            return False
         role = look.seen.get(RoleAssignment.kind)
         created = (role.body["properties"].get("createdOn") if role else None) or ""
         with contextlib.suppress(ValueError):
@@ -321,24 +333,23 @@ class Controller:
         elif rest.outcome is Outcome.STALLED:
             if situation.task is not None:  # without one only a change in Kubernetes helps, and that wakes us
                 self._queue.retry(key, self._pace.stalled)
-            self._wake_at_until(key, situation)
         else:
-            self._finish(key, situation)
+            self._finish(key)
 
-    def _finish(self, key: Key, situation: Situation) -> None:
+    def _finish(self, key: Key) -> None:
         self._memory.pop(key, None)
         self._queue.forget(key)
-        self._wake_at_until(key, situation)
 
-    def _wake_at_until(self, key: Key, situation: Situation) -> None:
-        until = situation.right.until
-        if until is not None and (wait := (until - self._now()).total_seconds()) > 0:
-            self._queue.add_after(key, wait)
+    def _read_again(self, key: Key) -> None:
+        """There is a newer version than the one that we looked at."""
+        self._memory.pop(key, None)
+        self._outdated.add(key)
+        self._queue.retry(key, self._pace.conflict)
 
     def _recall(self, key: Key, situation: Situation) -> dict[str, State | None]:
         """What the look before saw of the kinds that do not move, so that waiting for the app asks for the app only."""
-        inputs, at, seen = self._memory.pop(key, ("", utc_now(), {}))
-        if situation.aim is Aim.REMOVE or inputs != situation.inputs or self._now() - at > _KEEP_SEEN:
+        inputs, at, seen = self._memory.pop(key, ("", 0.0, {}))
+        if situation.aim is Aim.REMOVE or inputs != situation.inputs or time.monotonic() - at > _KEEP_SEEN:
             return {}
         return {kind: state for kind, state in seen.items() if kind != ContainerApp.kind and state is not None}
 
@@ -350,6 +361,7 @@ class Controller:
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)
         self._suspects.discard(key)
+        self.deadlines.put(key, None)
         self._queue.forget(key)
 
 

@@ -27,7 +27,7 @@ class _Backoffs:
         delay = 0.5
         while True:
             yield delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
-            delay = min(delay * 2, 30.0)
+            delay = min(delay * 2, 10.0)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):

@@ -98,7 +98,7 @@ class Rest:
     problem: Finding | None = None
     """Why a person is needed."""
     trouble: Finding | None = None
-    """What keeps us from going on, although nobody has to do anything."""
+    """What keeps us from going on, although nobody has to do anything: worth saying when it lasts."""
     at_once: bool = False
     """Status must be written before the next step; then go on."""
     serving: str | None = None
@@ -123,7 +123,7 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
     if aim is Aim.RELEASE:
         return Release()
     if task is None:
-        idle = Finding("False", situation.right.reason, "Nothing is made before payment.")
+        idle = Finding("False", situation.right.reason, _NOTHING[situation.right.state == "Pending"])
         return Rest(Outcome.SETTLED, secrets=idle, app=idle)
     if aim is Aim.REMOVE:
         return _remove(task, seen)
@@ -132,13 +132,30 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
     return _provide(situation, task, seen, answered)
 
 
+def meanwhile(situation: Situation, seen: Seen) -> Finding | None:
+    """What to say of the app while something is under way; None, as before, if it serves on all the while."""
+    tenant = situation.tenant
+    told, serving, state = tenant.condition("AppReady"), tenant.status.revision, seen.get(_APP.kind)
+    if (
+        told is not None
+        and told.status == "True"
+        and (_APP.kind not in seen or (state is not None and container_app.serves(state.body, serving)))
+    ):
+        return None
+    if situation.aim is Aim.PREPARE:
+        return Finding("False", situation.linked.reason, situation.linked.message)
+    if serving:
+        return Finding("False", "Starting", "The container app is being started again; messages wait.")
+    return Finding("False", "Provisioning", "The container app is being made; messages wait.")
+
+
 def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None) -> Step:
     status = task.tenant.status
     if FINALIZER not in task.tenant.metadata.finalizers:
         return Finalize()
     if status.cell is None:
         preparing = Finding("False", "Provisioning", "Identity, secret and role are being made.")
-        return Rest(Outcome.PROGRESS, secrets=preparing, app=_later(situation), at_once=True)
+        return Rest(Outcome.PROGRESS, secrets=preparing, app=meanwhile(situation, seen), at_once=True)
     for resource in _BEFORE_APP:
         step = _bring(resource, task, seen)
         if step is not None:
@@ -146,19 +163,10 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
     ready = Finding("True", "SecretsReady", "The credentials are in the vault and only this tenant can read them.")
     if task.bundle is not None and status.credentials != in_force(task.bundle):
         # Whoever verifies must know the credentials before a container comes up with them.
-        return Rest(Outcome.PROGRESS, secrets=ready, app=_later(situation), at_once=True)
+        return Rest(Outcome.PROGRESS, secrets=ready, app=meanwhile(situation, seen), at_once=True)
     if situation.aim is Aim.PREPARE:
         return _pause(situation, seen, ready)
-    return _serve(task, seen, ready, answered)
-
-
-def _later(situation: Situation) -> Finding | None:
-    """What to say of an app that is not touched yet; one that runs keeps what was said of it."""
-    if situation.tenant.status.revision:
-        return None
-    if situation.aim is Aim.PREPARE:
-        return Finding("False", situation.linked.reason, situation.linked.message)
-    return Finding("False", "Provisioning", "The container app is being made.")
+    return _serve(situation, task, seen, ready, answered)
 
 
 def _bring(resource: Resource, task: Task, seen: Seen) -> Step | None:
@@ -173,60 +181,72 @@ def _bring(resource: Resource, task: Task, seen: Seen) -> Step | None:
     return Apply(resource, want, tuple(paths)) if paths else None
 
 
-def _serve(task: Task, seen: Seen, secrets: Finding, answered: bool | None) -> Step:
-    def progress(reason: str, message: str) -> Rest:
-        return Rest(Outcome.PROGRESS, secrets=secrets, app=Finding("False", reason, message))
+def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answered: bool | None) -> Step:
+    def progress(trouble: Finding | None = None) -> Rest:
+        return Rest(Outcome.PROGRESS, secrets=secrets, app=meanwhile(situation, seen), trouble=trouble)
 
-    state = seen.get(_APP.kind)
+    told, state = task.tenant.condition("AppReady"), seen.get(_APP.kind)
     if state is not None and state.busy:
-        return progress("Provisioning", "Azure is working on the container app.")
+        return _again(task, secrets) or progress(_wait("AzureBusy", "Azure is still working on the container app."))
     if state is not None and container_app.stopped(state.body):
-        return Start(progress("Starting", "The container app is being started again."))
+        return Start(progress())
     step = _bring(_APP, task, seen)
     if step is not None:
         return step
     if state is None:
         raise LookupError("an app that was not seen has no step")
     if container_app.failed(state.body):
-        return _failed(task, seen, secrets)
+        if _again(task, secrets):
+            return Apply(_APP, _APP.want(task, seen), ("properties.provisioningState",))
+        return _failed(task, secrets, Outcome.STALLED)
     revision, endpoint = container_app.ready_revision(state.body), container_app.endpoint(state.body)
     if revision is None or endpoint is None:
-        return progress("RevisionNotReady", "Azure is starting the newest revision.")
-    if revision != task.tenant.status.revision and not answered:
+        return progress(_wait("RevisionNotReady", "Azure has not started the newest revision yet."))
+    answers = told is not None and told.status == "True" and revision == task.tenant.status.revision
+    if not answers and not answered:
         if answered is None:
             return Probe(endpoint)
-        return progress("AwaitingAnswer", "The newest revision has started but does not take messages yet.")
-    serving = Finding("True", "Serving", "The newest revision takes messages.")
+        return progress(_wait("NoAnswer", "The newest revision has started but does not take messages yet."))
+    serving = Finding("True", "Serving", "The container app takes messages.")
     return Rest(Outcome.SETTLED, secrets=secrets, app=serving, serving=revision)
 
 
-def _failed(task: Task, seen: Seen, secrets: Finding) -> Step:
-    told = task.tenant.condition("AppReady")
-    if told is not None and told.reason == PROVISIONING_FAILED:
-        return Apply(_APP, _APP.want(task, seen), ("properties.provisioningState",))
+def _wait(reason: str, message: str) -> Finding:
+    return Finding("True", reason, message)
+
+
+def _failed(task: Task, secrets: Finding, outcome: Outcome) -> Rest:
     image = task.plan.spec.image if task.plan else ""
-    problem = Finding(
-        "True",
-        PROVISIONING_FAILED,
-        f"Azure could not start the container: check the Plan's image {image}. Tried again.",
-    )
-    app = Finding("False", PROVISIONING_FAILED, problem.message)
-    return Rest(Outcome.STALLED, secrets=secrets, app=app, problem=problem)
+    message = f"Azure could not start the container: check the Plan's image {image}. Tried again now and then."
+    problem = Finding("True", PROVISIONING_FAILED, message)
+    return Rest(outcome, secrets=secrets, app=Finding("False", problem.reason, message), problem=problem)
+
+
+def _again(task: Task, secrets: Finding) -> Rest | None:
+    """While the same thing that failed is tried again: still the failure that it was, until it comes up."""
+    told, failed = task.tenant.condition("AppReady"), _failed(task, secrets, Outcome.PROGRESS)
+    same = told is not None and failed.app is not None and told.message == failed.app.message
+    return failed if same else None
 
 
 def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
-    because = situation.linked if situation.aim is Aim.PREPARE else Finding("False", situation.right.reason, _PAUSED)
-    app = Finding("False", because.reason, because.message)
-    secrets = secrets or Finding("False", because.reason, _PAUSED)
+    reason = situation.linked.reason if situation.aim is Aim.PREPARE else situation.right.reason
+    if secrets is None and situation.tenant.status.secret_id is None:
+        secrets = Finding("False", reason, "No credentials were made.")
     if _APP.kind not in seen:
         return Observe(_APP)
     state = seen[_APP.kind]
-    if state is None:
+    if situation.aim is Aim.PREPARE:
+        message = situation.linked.message
+    else:
+        message = "There is no container app." if state is None else "The container app is stopped; its data is kept."
+    app = Finding("False", reason, message)
+    pausing = Rest(Outcome.PROGRESS, secrets=secrets, app=app)
+    if state is not None and state.busy:
+        return pausing
+    if state is None or container_app.stopped(state.body):
         return Rest(Outcome.SETTLED, secrets=secrets, app=app)
-    stopping = Rest(Outcome.PROGRESS, secrets=secrets, app=app)
-    if state.busy:
-        return stopping
-    return Rest(Outcome.SETTLED, secrets=secrets, app=app) if container_app.stopped(state.body) else Stop(stopping)
+    return Stop(pausing)
 
 
 def _remove(task: Task, seen: Seen) -> Step:
@@ -245,4 +265,4 @@ def _remove(task: Task, seen: Seen) -> Step:
     return Rest(Outcome.SETTLED, secrets=gone, app=gone, gone=True)
 
 
-_PAUSED = "The app is stopped and its data is kept."
+_NOTHING = {True: "Nothing is made before payment.", False: "Nothing was made for this tenant."}

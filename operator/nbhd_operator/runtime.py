@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import signal
 
 import aiohttp
 from kubernetes.aio import config
@@ -17,10 +18,11 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.client import Objects, Tenants, connect
+from nbhd_crds.clock import clock
 from nbhd_crds.identity import Keyring
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
-from nbhd_operator.controller import Controller, utc_now
+from nbhd_operator.controller import Controller
 from nbhd_operator.drift import DriftScan
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
@@ -39,6 +41,8 @@ class Runtime:
         self._resources = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.cache = Cache()
+        self.failed = False
+        """True once a part that must run for ever has ended by itself."""
 
     async def start(self) -> None:
         """Connects, lists, starts the workers. Waits for an API server that does not answer yet."""
@@ -49,24 +53,33 @@ class Runtime:
         self._plans, self._cells = Objects(api, Plan, Plan.plural), Objects(api, Cell, Cell.plural)
         azure = await self._resources.enter_async_context(Azure(settings))
         self.queue: WorkQueue[Key] = WorkQueue()
-        platform = settings.platform
+        platform, now = settings.platform, clock(settings.clock_file)
         rings: dict[str, Keyring] = {ring.purpose: ring for ring in (
             settings.bot_keys, settings.webhook_keys, settings.gateway_keys, settings.model_keys
         )}  # fmt: skip
         self.controller = Controller(
-            queue=self.queue, cache=self.cache, tenants=self._tenants, azure=azure, platform=platform, rings=rings
+            queue=self.queue,
+            cache=self.cache,
+            tenants=self._tenants,
+            azure=azure,
+            platform=platform,
+            rings=rings,
+            clock=now,
         )
         drift = DriftScan(
             cache=self.cache,
             azure=azure,
-            assess=lambda tenant: assess(tenant, self.cache, platform, rings, utc_now()),
+            assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
             relist=self._list,
             interval=settings.drift_seconds,
         )
         await self._first_list()
-        self._tasks = [asyncio.create_task(self.controller.work()) for _ in range(settings.workers)]
-        self._tasks.append(asyncio.create_task(drift.run()))
+        forever = [self.controller.work() for _ in range(settings.workers)]
+        for work in (*forever, self.controller.deadlines.run(), drift.run()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
         log.info("operator started", extra={"tenants": len(self.cache.tenants), "workers": settings.workers})
 
     async def stop(self) -> None:
@@ -82,6 +95,14 @@ class Runtime:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resources.aclose()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Half an operator is worse than none: what must run for ever and does not ends the process."""
+        if task.cancelled() or self.queue.closed or self.failed:
+            return
+        self.failed = True
+        log.error("a part of the operator ended", extra={"error": type(task.exception()).__name__})
+        signal.raise_signal(signal.SIGTERM)
 
     def on_tenant(self, event: str | None, tenant: Tenant) -> None:
         """A Tenant was listed (None), added, changed or deleted."""
@@ -123,12 +144,12 @@ class Runtime:
                     extra={"error": type(error).__name__, "status": getattr(error, "status", None)},
                 )
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                delay = min(delay * 2, 15.0)
+                delay = min(delay * 2, 5.0)
             else:
                 return
 
     async def _list(self) -> None:
-        namespace = self._settings.namespace
+        namespace, known = self._settings.namespace, self.cache.known()
         plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
-        for key in self.cache.replace(await self._tenants.list(namespace), plans, cells):
+        for key in self.cache.replace(await self._tenants.list(namespace), plans, cells, known):
             self.queue.add(key, Priority.BACKLOG)

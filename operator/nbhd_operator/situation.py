@@ -17,7 +17,7 @@ from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.identity import Keyring
 from nbhd_operator.cache import Cache, Key
 from nbhd_operator.claims import chat_owner, id_owner
-from nbhd_operator.entitlement import entitlement
+from nbhd_operator.entitlement import RETENTION_OVER, entitlement, standing
 from nbhd_operator.finding import Finding
 from nbhd_operator.placement import cell_of
 from nbhd_operator.plans import Unresolved, plan_of
@@ -52,6 +52,8 @@ class Situation:
 
     tenant: Tenant
     right: Entitlement
+    standing: Entitlement
+    """The right that payment gives, whatever ``spec.suspended`` says."""
     linked: Finding
     aim: Aim
     plan: Plan | None = None
@@ -70,17 +72,17 @@ def assess(
     namespace = tenant.metadata.namespace
     owner = id_owner(tenant, cache.same_id(tenant))
     plan, plan_problem = _plan(tenant, cache)
-    right = _right(tenant, plan, now)
+    right, paid = _rights(tenant, plan, now)
     linked, chat_rival = _linked(tenant, cache)
     rival = owner if owner is not tenant else chat_rival
-    base = Situation(tenant, right, linked, Aim.LEAVE, plan, rival=rival)
+    base = Situation(tenant, right, paid, linked, Aim.LEAVE, plan, rival=rival)
     if owner is not tenant:
         return _duplicate(base, owner)
 
-    aim = _aim(tenant, right, linked, now)
+    aim = _aim(tenant, right, linked)
     if tenant.deleting and FINALIZER not in tenant.metadata.finalizers:
         aim = Aim.LEAVE
-    if plan_problem and right.state != "Pending" and not tenant.deleting:
+    if plan_problem and aim in (Aim.SERVE, Aim.PREPARE):  # pausing and removing need no plan
         return _with(base, aim=aim, problem=plan_problem)
     if aim is Aim.LEAVE:
         return _with(base, aim=aim, inputs=_hash(base, aim, None, None, platform))
@@ -143,10 +145,12 @@ def _cells(cache: Cache, namespace: str) -> list[Cell]:
     return [cell for key, cell in cache.cells.items() if key.namespace == namespace]
 
 
-def _right(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> Entitlement:
+def _rights(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> tuple[Entitlement, Entitlement]:
     if tenant.deleting:
-        return Entitlement(state="Ended", reason="Deleted")
-    return entitlement(tenant, plan.spec if plan else None, now)
+        deleted = Entitlement(state="Ended", reason="Deleted")
+        return deleted, deleted
+    spec = plan.spec if plan else None
+    return entitlement(tenant, spec, now), standing(tenant, spec, now)
 
 
 def _linked(tenant: Tenant, cache: Cache) -> tuple[Finding, Tenant | None]:
@@ -161,12 +165,12 @@ def _linked(tenant: Tenant, cache: Cache) -> tuple[Finding, Tenant | None]:
     return Finding("True", "ChatLinked", "A Telegram chat is connected."), None
 
 
-def _aim(tenant: Tenant, right: Entitlement, linked: Finding, now: datetime.datetime) -> Aim:
+def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
     if tenant.deleting:
         return Aim.REMOVE
     if right.state in ("Active", "Grace"):
         return Aim.SERVE if linked.status == "True" else Aim.PREPARE
-    if right.state == "Ended" and right.until is not None and now >= right.until:
+    if (right.state, right.reason) == ("Ended", RETENTION_OVER):
         return Aim.REMOVE
     made = tenant.status.identity or tenant.status.secret_id or tenant.status.endpoint
     return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
@@ -180,7 +184,7 @@ def _hash(base: Situation, aim: Aim, cell: Cell | None, credentials: Bundle | No
         "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
         "keys": dict(credentials.keys) if credentials else None,
         "platform": vars(platform),
-        "right": base.right.wire(),
+        "right": [base.right.wire(), base.standing.wire()],
         "linked": base.linked.reason,
         "aim": aim.value,
     }

@@ -11,6 +11,7 @@ import datetime
 
 from nbhd_crds.api import Condition, Entitlement, Tenant, TenantStatus
 from nbhd_crds.api.tenant import AppliedCredentials, Phase
+from nbhd_operator.entitlement import RETENTION_OVER
 from nbhd_operator.finding import Finding
 from nbhd_operator.reconcile import Outcome, Rest, in_force
 from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
@@ -18,12 +19,20 @@ from nbhd_operator.resources.base import Seen
 from nbhd_operator.situation import Aim, Situation
 
 _NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
-_BILLING = {
-    "Active": "Nothing is owed.",
-    "Grace": "A payment failed; service goes on until the grace period ends.",
+_BY_STATE = {
     "Pending": "No payment has arrived yet.",
-    "Suspended": "Service is suspended; data is kept.",
-    "Ended": "The subscription has ended.",
+    "Active": "Nothing is owed.",
+    "Grace": "A payment failed; service goes on until the grace period is over.",
+    "Suspended": "Service is suspended until billing is in order; all data is kept.",
+    "Ended": "The subscription has ended; a new one within the plan's retention finds all data again.",
+}
+_BY_REASON = {
+    "Canceling": "Paid until the subscription ends, as the subscriber asked.",
+    "Complimentary": "Service is free of charge by spec.complimentary.",
+    "PaymentIncomplete": "The first payment was begun and not finished.",
+    "SuspendedByOperator": "A person suspended the service: unset spec.suspended to resume it. All data is kept.",
+    RETENTION_OVER: "The subscription has ended, and the plan's retention of its data is over.",
+    "Deleted": "The Tenant is being deleted.",
 }
 
 
@@ -37,7 +46,7 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
         "Ready": _ready(situation, rest, secrets, app),
         "Reconciling": _reconciling(rest, secrets, app, moving=progress and rest.problem is None),
         "Stalled": rest.problem or Finding("False", "NotStalled", "Nothing waits for a person."),
-        "BillingCurrent": _billing(right),
+        "BillingCurrent": _billing(situation.standing),
         "Linked": situation.linked,
         "SecretsReady": secrets,
         "AppReady": app,
@@ -68,7 +77,8 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
         return {}
     if situation.aim is Aim.REMOVE:
         return {"endpoint": None, "revision": None}
-    facts: dict[str, object] = {}
+    # A chat that is not ours any more must not be confirmed by two Tenants.
+    facts: dict[str, object] = {} if situation.linked.status == "True" else {"chat_id": None}
     if situation.aim in (Aim.SERVE, Aim.PREPARE):
         facts["cell"] = task.place.cell
     if seen.get(Identity.kind):
@@ -108,10 +118,14 @@ def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> 
     if situation.tenant.deleting:
         return Finding("False", "Deleting", app.message)
     if right.state not in ("Active", "Grace"):
-        return Finding("False", right.reason, _BILLING[right.state])
+        return Finding("False", right.reason, _meaning(right))
     for needed in (linked, secrets, app):
         if needed.status != "True":
             return Finding("False", needed.reason, needed.message)
+    if right.state == "Grace":
+        return Finding("True", "Grace", "The assistant answers; service stops when the grace period is over.")
+    if right.until is not None:
+        return Finding("True", right.reason, "The assistant answers until the subscription ends.")
     return Finding("True", "Serving", "The assistant answers in the connected chat.")
 
 
@@ -122,12 +136,16 @@ def _reconciling(rest: Rest, secrets: Finding, app: Finding, *, moving: bool) ->
         return Finding("True", rest.trouble.reason, rest.trouble.message)
     current = secrets if secrets.status != "True" else app
     if current.status == "True":
-        return Finding("True", "Updating", "A change is being applied.")
+        return Finding("True", "Updating", "A change is being applied while the assistant serves on.")
     return Finding("True", current.reason, current.message)
 
 
 def _billing(right: Entitlement) -> Finding:
-    return Finding("True" if right.state == "Active" else "False", right.reason, _BILLING[right.state])
+    return Finding("True" if right.state == "Active" else "False", right.reason, _meaning(right))
+
+
+def _meaning(right: Entitlement) -> str:
+    return _BY_REASON.get(right.reason, _BY_STATE[right.state])
 
 
 def _condition(tenant: Tenant, kind: str, finding: Finding, now: datetime.datetime) -> Condition:

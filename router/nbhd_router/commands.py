@@ -20,6 +20,13 @@ _PAGES = {
     "/terms": Text.TERMS,
     "/privacy": Text.PRIVACY,
 }
+_GREETINGS = {
+    State.NOT_LINKED: Text.WELCOME,
+    State.AWAITING_PAYMENT: Text.AWAITING_ACCOUNT,
+    State.SUSPENDED: Text.PAUSED,
+    State.ENDED: Text.ENDED,
+    State.STALLED: Text.TROUBLE,
+}
 
 
 class Commands:
@@ -55,10 +62,8 @@ class Commands:
             route = self._directory.route(chat.id)
             if route.state is State.UNKNOWN:
                 raise TryLaterError("directory")
-            if not route.spec_id:
-                await self._notices.answer(chat.id, Text.WELCOME)
-            else:
-                await self._notices.answer(chat.id, Text.WELCOME_BACK, account=account_code(route.spec_id))
+            greeting = _GREETINGS.get(route.state, Text.WELCOME_BACK if route.spec_id else Text.PREPARING)
+            await self._notices.answer(chat.id, greeting, account=account_code(route.spec_id))
 
     async def _button(self, query: CallbackQuery) -> None:
         message = query.message

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,17 +32,31 @@ class TelegramView(msgspec.Struct, rename="camel", frozen=True, gc=False):
     generation: int = 0
 
 
+class BillingView(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """``spec.billing``."""
+
+    grace_since: datetime.datetime | None = None
+    cancel_at: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
+
+
+NO_BILLING = BillingView()
+
+
 class SpecView(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """The part of the spec that the router reads."""
 
     id: str
     telegram: TelegramView | None = None
+    billing: BillingView = NO_BILLING
 
 
 class EntitlementView(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """``status.entitlement``."""
 
     state: str = ""
+    reason: str = ""
+    until: datetime.datetime | None = None
 
 
 class CredentialsView(msgspec.Struct, rename="camel", frozen=True, gc=False):
@@ -141,14 +156,21 @@ class Route:
     credentials: tuple[CredentialsView, ...] = ()
 
 
+def owner(chat: int, claims: list[TenantView]) -> TenantView | None:
+    """The one of the Tenants whose ``spec.telegram`` names the chat that has it; None if there is none yet."""
+    confirmed = [claim for claim in claims if claim.status.chat_id == chat]
+    if len(confirmed) == 1:
+        return confirmed[0]
+    return claims[0] if len(claims) == 1 else None
+
+
 def route(chat: int, claims: list[TenantView], *, fresh: bool) -> Route:
     """Decides from the Tenants whose ``spec.telegram`` names the chat."""
     if not claims:
         return Route(State.NOT_LINKED if fresh else State.UNKNOWN)
-    confirmed = [claim for claim in claims if claim.status.chat_id == chat]
-    if len(claims) > 1 and len(confirmed) != 1:
+    tenant = owner(chat, claims)
+    if tenant is None:
         return Route(State.PREPARING)  # until the operator has decided
-    tenant = confirmed[0] if confirmed else claims[0]
     state = _state(tenant)
     if state is not State.READY:
         return Route(state, tenant.spec.id, tenant.generation)
@@ -223,6 +245,14 @@ class Directory:
     def route(self, chat: int) -> Route:
         """Where the chat's messages go now."""
         return route(chat, list(self._by_chat.get(chat, {}).values()), fresh=self.fresh())
+
+    def owner(self, chat: int) -> TenantView | None:
+        """The Tenant that has the chat; None if there is none, or if the operator has not yet decided."""
+        return owner(chat, list(self._by_chat.get(chat, {}).values()))
+
+    def knows(self, uid: str) -> bool:
+        """True if there is a Tenant with this uid."""
+        return uid in self._by_uid
 
     def claims(self, chat: int) -> list[TenantView]:
         """Tenants whose ``spec.telegram`` names the chat and that are not being deleted."""

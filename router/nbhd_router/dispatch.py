@@ -38,6 +38,8 @@ class Timing:
     typing_after: float = 2.0
     typing_every: float = 5.0
     text_after: float = 10.0
+    patience: float = 60.0
+    """What is tried for a shorter time is not given up, whatever the wall clock says: it may have jumped."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,16 @@ _ANSWERS = {
 }
 
 
-def decide(row: Row, route: Route, deadline: float, now: float) -> Decision:
+def decide(row: Row, route: Route, *, expired: bool) -> Decision:
     """What to do with a chat's oldest update, given where the chat's messages go at this moment."""
     owner = row.update.spec_id, row.update.generation
     if route.state is State.UNKNOWN:
-        return Close("Expired", Text.NOT_DELIVERED) if now >= deadline else Wait("DirectoryNotFresh")
+        return Close("Expired", Text.NOT_DELIVERED) if expired else Wait("DirectoryNotFresh")
     if owner[0] and route.spec_id and owner != (route.spec_id, route.generation):
         return Close("Relinked", None)  # it was written to somebody else's assistant
     if route.state in _ANSWERS:
         return Close(route.state.value, _ANSWERS[route.state])
-    if now >= deadline:
+    if expired:
         return Close("Expired", Text.NOT_DELIVERED)
     return Deliver() if route.state is State.READY else Wait("Preparing")
 
@@ -101,9 +103,12 @@ class Dispatcher:
         *,
         concurrency: int = 1000,
         timing: Timing = Timing(),
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
-        """``own`` answers an update itself and raises ``TelegramError`` or ``TryLaterError`` to be asked again."""
+        """``own`` answers an update itself and raises ``TelegramError`` or ``TryLaterError`` to be asked again.
+
+        ``clock`` gives the wall time in seconds since 1970.
+        """
         self._bot = bot
         self._spool = spool
         self._directory = directory
@@ -189,22 +194,25 @@ class Dispatcher:
                 del self._lanes[lane]
                 return
 
-    def _deadline(self, row: Row) -> float:
+    def _expired(self, row: Row, begun: float) -> bool:
+        """True if the update is of no use any more; ``begun`` is the monotonic time of the first try."""
+        now = self._clock()
         lifetime = update.LIFETIME.get(row.update.kind)
         if lifetime is not None:
-            return row.received + lifetime
+            return now >= row.received + lifetime
         # The time that this router was down does not count: nobody has tried to deliver yet.
-        return max(row.received, self._started) + update.DEFAULT_LIFETIME
+        late = now >= max(row.received, self._started) + update.DEFAULT_LIFETIME
+        return late and time.monotonic() - begun >= self._timing.patience
 
     async def _forward(self, row: Row, worker: _Worker) -> None:
-        chat, deadline = row.update.lane.chat, self._deadline(row)
+        chat, begun = row.update.lane.chat, time.monotonic()
         refusals = tries = 0
         granted = False
         company: asyncio.Task[None] | None = None
         try:
             while True:
                 route = self._directory.route(chat)
-                decision = decide(row, route, deadline, self._clock())
+                decision = decide(row, route, expired=self._expired(row, begun))
                 if isinstance(decision, Close):
                     await self._close(row, decision)
                     return
@@ -277,13 +285,13 @@ class Dispatcher:
             waited += self._timing.typing_every
 
     async def _answer(self, row: Row) -> None:
-        tries = 0
+        tries, begun = 0, time.monotonic()
         while True:
             try:
                 await self._own(row.update.body)
             except (TelegramError, TryLaterError) as error:
                 final = isinstance(error, TelegramError) and error.code in (400, 403)  # such as a bot that was blocked
-                if final or self._clock() >= self._deadline(row):
+                if final or self._expired(row, begun):
                     log.warning("not answered", extra={"update": row.update.update_id, "error": str(error)})
                     await self._spool.fail(row, "NotAnswered")
                     return

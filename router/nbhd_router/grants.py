@@ -7,7 +7,6 @@ tenant, and ``egress`` refuses the rest. Kept on disk: a container may ask after
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -28,7 +27,7 @@ LIFETIME: dict[Kind, float] = {"file": 48 * 3600.0, "path": 3900.0, "callback": 
 class Grants:
     """Ids by tenant."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-router"
 TRIES = 10  # links that do not work, per user and ten minutes
-_WINDOW = 600.0
+_WINDOW = datetime.timedelta(minutes=10)
 _REMEMBERED = 10_000
 
 
@@ -57,20 +56,20 @@ class Reply:
 class Tries:
     """Counts links that do not work, by user, so that nobody can guess at leisure."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], datetime.datetime]) -> None:
         self._clock = clock
-        self._since: dict[int, tuple[float, int]] = {}
+        self._since: dict[int, tuple[datetime.datetime, int]] = {}
 
     def exhausted(self, user: int) -> bool:
         """True while the user has to wait."""
-        since, count = self._since.get(user, (0.0, 0))
-        return count >= TRIES and self._clock() - since < _WINDOW
+        since, count = self._since.get(user, (self._clock(), 0))
+        return count >= TRIES and abs(self._clock() - since) < _WINDOW
 
     def failed(self, user: int) -> None:
         """Notes one more."""
         now = self._clock()
         since, count = self._since.pop(user, (now, 0))
-        self._since[user] = (now, 1) if now - since >= _WINDOW else (since, count + 1)
+        self._since[user] = (now, 1) if abs(now - since) >= _WINDOW else (since, count + 1)
         while len(self._since) > _REMEMBERED:
             del self._since[next(iter(self._since))]
 
@@ -85,15 +84,14 @@ class Linking:
         directory: Directory,
         tenants: TenantStore,
         *,
-        clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime.datetime],
     ) -> None:
         self._ring = ring
         self._platform = platform
         self._directory = directory
         self._tenants = tenants
         self._clock = clock
-        self._tries = Tries(monotonic)
+        self._tries = Tries(clock)
 
     def open(self, token: str, chat: int, user: int) -> Reply:
         """A link was opened in a private chat: asks whether to connect, or says why not."""

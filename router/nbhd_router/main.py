@@ -12,12 +12,14 @@ import ssl
 import aiohttp
 from aiohttp import web
 
-from nbhd_crds import logs
+from nbhd_crds import clock, logs
 from nbhd_crds.api.tenant import Tenant
 from nbhd_crds.client import Tenants, Watch, connect
-from nbhd_crds.health import health_app
+from nbhd_crds.health import Readiness, health_app
+from nbhd_crds.listener import listening
 from nbhd_crds.settings import load
-from nbhd_router import grants, spool
+from nbhd_router import announcements, grants, spool
+from nbhd_router.announcements import Announcer
 from nbhd_router.commands import Commands
 from nbhd_router.database import Database
 from nbhd_router.delivery import Delivery
@@ -42,16 +44,22 @@ _PURGE_SECONDS = 3600.0
 
 
 async def run(settings: RouterSettings) -> None:
-    """Serves until cancelled."""
+    """Serves until cancelled; then it is unready first, and finishes requests in progress."""
+    now = clock.clock(settings.clock_file)
+    metrics, directory, readiness = Metrics(), Directory(), Readiness("the list of Tenants is not complete yet")
+
+    def seconds() -> float:
+        return now().timestamp()
+
     async with contextlib.AsyncExitStack() as stack:
         api = await connect(settings.kubeconfig)
         stack.push_async_callback(api.close)
-        database = Database(settings.spool_path, spool.SCHEMA + grants.SCHEMA)
+        database = Database(settings.spool_path, spool.SCHEMA + grants.SCHEMA + announcements.SCHEMA)
         stack.push_async_callback(database.close)
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=30)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
 
-        updates, granted, metrics, directory = Spool(database), Grants(database), Metrics(), Directory()
+        updates, granted = Spool(database, clock=seconds), Grants(database, clock=seconds)
         watch = Watch(
             api,
             TenantView,
@@ -62,8 +70,8 @@ async def run(settings: RouterSettings) -> None:
         )
         directory.fresh = freshness(watch.synced.is_set, lambda: watch.last_contact)
         telegram = Telegram(session, settings.telegram_url, settings.bot_token.get_secret_value())
-        notices = Notices(telegram, Texts(settings.frontend_url))
-        linking = Linking(settings.link_keys, settings.platform_id, directory, Tenants(api))
+        notices = Notices(telegram, Texts(settings.frontend_url), clock=now)
+        linking = Linking(settings.link_keys, settings.platform_id, directory, Tenants(api), clock=now)
         dispatcher = Dispatcher(
             settings.bot_id,
             updates,
@@ -73,9 +81,16 @@ async def run(settings: RouterSettings) -> None:
             notices,
             metrics,
             Commands(linking, directory, notices).answer,
+            clock=seconds,
         )
         stack.push_async_callback(dispatcher.stop)
-        directory.changed = dispatcher.changed
+        announcer = Announcer(database, directory, notices, clock=now)
+
+        def changed(chat: int) -> None:
+            dispatcher.changed(chat)
+            announcer.changed(chat)
+
+        directory.changed = changed
         intake = Intake(
             settings.bot_id, settings.accepted_secrets, updates, directory, notices, metrics, dispatcher.wake
         )
@@ -98,38 +113,28 @@ async def run(settings: RouterSettings) -> None:
             "max_connections": settings.max_connections,
         }
 
-        async def dispatch() -> None:
+        async def when_complete() -> None:
             await watch.synced.wait()
+            readiness.serving()
             await dispatcher.start()
-
-        def problem() -> str | None:
-            return None if watch.synced.is_set() else "the list of Tenants is not complete yet"
+            await announcer.run()
 
         async def expose(_: web.Request) -> web.Response:
             return web.Response(text=metrics.render({"tenants": len(directory), "busy_chats": dispatcher.busy}))
 
-        await _listen(stack, intake.app(), settings.listen, _tls(settings))
-        await _listen(stack, egress.app(), settings.egress_listen, _tls(settings))
         if settings.health_listen:
-            health = health_app(problem)
+            health = health_app(readiness)
             health.router.add_get("/metrics", expose)
-            await _listen(stack, health, settings.health_listen, None)
+            await stack.enter_async_context(listening(health, settings.health_listen))
+        tls = _tls(settings)
+        await stack.enter_async_context(listening(egress.app(), settings.egress_listen, tls=tls))
+        await stack.enter_async_context(listening(intake.app(), settings.listen, tls=tls))
+        stack.callback(readiness.stopping)
         async with asyncio.TaskGroup() as group:
             group.create_task(watch.run())
-            group.create_task(dispatch())
+            group.create_task(when_complete())
             group.create_task(announce(telegram, webhook, bot))
             group.create_task(_purge(updates, granted))
-
-
-async def _listen(
-    stack: contextlib.AsyncExitStack, app: web.Application, address: str, tls: ssl.SSLContext | None
-) -> None:
-    host, _, port = address.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)  # an access log would show tokens in addresses
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, int(port), ssl_context=tls).start()
-    log.info("listening", extra={"address": f"{host}:{runner.addresses[0][1]}"})
 
 
 def _tls(settings: RouterSettings) -> ssl.SSLContext | None:

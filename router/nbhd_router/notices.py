@@ -1,13 +1,13 @@
-"""What the router tells a chat on its own account, at most once in ten minutes per chat and sentence.
+"""What the router says in a chat itself; of its own accord at most once in ten minutes per chat and sentence.
 
-``dispatch`` and ``linking`` call it; it goes to Telegram through ``telegram``. A notice is a courtesy: one that cannot
-be sent is logged and never holds up a message.
+``dispatch``, ``commands`` and ``announcements`` call it; it goes to Telegram through ``telegram``. A notice of its own
+accord is a courtesy: one that cannot be sent is logged and never holds up a message.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,25 +17,25 @@ from nbhd_router.texts import Text, Texts
 
 log = logging.getLogger(__name__)
 
-QUIET = 600.0  # seconds
+QUIET = datetime.timedelta(minutes=10)
 _REMEMBERED = 100_000
 
 
 class Notices:
     """Sends sentences of the catalogue."""
 
-    def __init__(self, telegram: Telegram, texts: Texts, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, telegram: Telegram, texts: Texts, *, clock: Callable[[], datetime.datetime]) -> None:
         self._telegram = telegram
         self._texts = texts
         self._clock = clock
-        self._told: dict[int, dict[Text, float]] = {}
+        self._told: dict[int, dict[Text, datetime.datetime]] = {}
 
     async def tell(self, chat: int, text: Text, *, account: str = "") -> None:
         """Says it, unless it was said to this chat within the last ten minutes."""
         now = self._clock()
         told = self._told.pop(chat, {})
         self._told[chat] = told  # at the end: the dict stays ordered by time
-        if text in told and now - told[text] < QUIET:
+        if text in told and abs(now - told[text]) < QUIET:  # a clock that was set back must not silence us
             return
         told[text] = now
         while len(self._told) > _REMEMBERED:
@@ -51,13 +51,19 @@ class Notices:
         self._told.pop(chat, None)
 
     async def answer(
-        self, chat: int, text: Text, *, account: str = "", buttons: Sequence[tuple[Text, str]] = ()
+        self,
+        chat: int,
+        text: Text,
+        *,
+        account: str = "",
+        until: datetime.datetime | None = None,
+        buttons: Sequence[tuple[Text, str]] = (),
     ) -> None:
-        """Answers something that was asked, every time. Raises ``TelegramError``.
+        """Says it every time, as to somebody who asked. Raises ``TelegramError``.
 
         ``buttons``: what stands on each, and its callback data.
         """
-        message: dict[str, Any] = {"chat_id": chat, "text": self._texts.say(text, account)}
+        message: dict[str, Any] = {"chat_id": chat, "text": self._texts.say(text, account, until)}
         if buttons:
             row = [{"text": self._texts.say(label), "callback_data": data} for label, data in buttons]
             message["reply_markup"] = {"inline_keyboard": [row]}

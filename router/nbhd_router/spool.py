@@ -7,7 +7,6 @@ small, so that another store can follow when there is more than one active route
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +76,7 @@ Put = Literal["stored", "duplicate", "overflow"]
 class Spool:
     """Waiting updates, and the ids of finished ones for 48 hours."""
 
-    def __init__(self, database: Database, *, cap: int = 200, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float], cap: int = 200) -> None:
         """``cap``: how many updates of one lane may wait; more are acknowledged and dropped."""
         self._database = database
         self._cap = cap

@@ -6,11 +6,12 @@ sentence here speaks of money, and a test holds the catalogue to that.
 
 from __future__ import annotations
 
+import datetime
 from enum import Enum
 
 
 class Text(Enum):
-    """The catalogue. ``{link}`` is the account page, ``{account}`` the account's short code."""
+    """The catalogue. ``{link}`` is the account page, ``{account}`` its short code, ``{until}`` a date."""
 
     WELCOME = (
         "Hello! Each person here talks to an assistant of their own, so this chat has to be connected to an account"
@@ -66,6 +67,35 @@ class Text(Enum):
     TOO_MANY = (
         "Too many of your messages are waiting, so the newest ones were left out. Please wait for your assistant's"
         " answer and send them again."
+    )
+    GRACE = (
+        "Something about your account needs your attention. Your assistant goes on working until {until}; see on your"
+        " account page what to do before then: {link}"
+    )
+    PAUSED = (
+        "Your assistant is paused now and does not answer; nothing is deleted. To get it back as it was, open your"
+        " account page: {link}"
+    )
+    SETTLED = (
+        "All is well with your account again, and your assistant went on working all the time. You need not do"
+        " anything; just write."
+    )
+    RESUMED = "Your assistant works again, and nothing was lost. Just write to it as before."
+    ENDING = (
+        "Your account is set to end on {until}, and your assistant works until then. If you change your mind, open"
+        " your account page before that day: {link}"
+    )
+    CLOSED = (
+        "Your account has ended and your assistant is closed. Its data is kept until {until}; if you want it back,"
+        " open your account page by then: {link}"
+    )
+    CLOSED_FOR_GOOD = (
+        "Your account has ended, your assistant is closed and its data is not kept any longer. To start afresh, open"
+        " your account page: {link}"
+    )
+    WELCOME_AGAIN = (
+        "Welcome back: your account is active again and your assistant is being made ready. Write your next message"
+        " now; it is answered as soon as that is done."
     )
     CONFIRM = (
         "Connect this chat to account {account}? Compare this with the code on the page where you opened the link."
@@ -124,6 +154,7 @@ class Texts:
     def __init__(self, frontend_url: str) -> None:
         self._link = frontend_url
 
-    def say(self, text: Text, account: str = "") -> str:
+    def say(self, text: Text, account: str = "", until: datetime.datetime | None = None) -> str:
         """The sentence; ``account`` is a short code made by ``account_code``."""
-        return text.value.format(link=self._link, account=account)
+        date = f"{until.day} {until:%B %Y}" if until else "further notice"
+        return text.value.format(link=self._link, account=account, until=date)

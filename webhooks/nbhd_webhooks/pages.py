@@ -155,7 +155,7 @@ def guard(frontend_url: str) -> Middleware:
     """
     local = " http://127.0.0.1:* http://localhost:*" if urlsplit(frontend_url).scheme == "http" else ""
     policy = (
-        f"default-src 'none'; style-src {views.STYLE_HASH}; form-action 'self' https:{local};"
+        f"default-src 'none'; style-src {views.STYLE_HASH}; img-src data:; form-action 'self' https:{local};"
         " base-uri 'none'; frame-ancestors 'none'"
     )
 
@@ -173,6 +173,9 @@ def guard(frontend_url: str) -> Middleware:
         try:
             response = await handler(request)
         except web.HTTPException as error:
+            if request.method == "GET" and error.status in (404, 405):
+                error.text = views.message("No such page", "There is nothing at this address.")
+                error.content_type = "text/html"
             error.headers.update(headers)
             raise
         except (StripeUnavailableError, NotInStripeError, UnavailableError, TimeoutError) as error:

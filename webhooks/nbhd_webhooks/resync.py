@@ -12,8 +12,7 @@ import logging
 from collections.abc import Callable
 
 from nbhd_crds.api.tenant import Tenant
-from nbhd_crds.client import Tenants
-from nbhd_webhooks.billing import ENTITLED, billing
+from nbhd_webhooks.billing import ENTITLED, billing, overdue
 from nbhd_webhooks.events import POKES
 from nbhd_webhooks.stripe_api import Json, StripeApi, StripeFailure, reference
 from nbhd_webhooks.sync import CUSTOMER, Sync, UnavailableError
@@ -32,15 +31,13 @@ class Resync:
         self,
         sync: Sync,
         stripe: StripeApi,
-        tenants: Tenants,
         *,
-        namespace: str,
         lookup_keys: dict[str, str],
         every: datetime.timedelta,
         clock: Callable[[], datetime.datetime],
     ) -> None:
-        self._sync, self._stripe, self._tenants = sync, stripe, tenants
-        self._namespace, self._lookup_keys, self._every, self._clock = namespace, lookup_keys, every, clock
+        self._sync, self._stripe = sync, stripe
+        self._lookup_keys, self._every, self._clock = lookup_keys, every, clock
         self._looked: datetime.datetime | None = None
         self._swept: datetime.datetime | None = None
 
@@ -49,9 +46,9 @@ class Resync:
         while True:
             try:
                 await self.undelivered()
-                if self._swept is None or self._clock() - self._swept >= _SWEEP_EVERY:
+                if self._swept is None or abs(self._clock() - self._swept) >= _SWEEP_EVERY:
                     await self.sweep()
-            except StripeFailure as error:
+            except (StripeFailure, UnavailableError) as error:
                 log.warning("resync failed", extra={"error": repr(error)})
             except Exception:  # whatever it was, the next pass must come
                 log.exception("resync failed")
@@ -60,7 +57,7 @@ class Resync:
     async def undelivered(self) -> None:
         """Syncs the customers of events that no endpoint has accepted."""
         now = self._clock()
-        since = self._looked - _OVERLAP if self._looked else now - _FIRST_LOOK_BACK
+        since = min(self._looked, now) - _OVERLAP if self._looked else now - _FIRST_LOOK_BACK
         customers: set[str] = set()
         async for event in self._stripe.undelivered_events(POKES, int(since.timestamp())):
             about = event["data"]["object"]
@@ -71,7 +68,7 @@ class Resync:
     async def sweep(self) -> None:
         """Syncs every customer whose Tenant does not show what Stripe says."""
         now = self._clock()
-        before = {tenant.metadata.name: tenant for tenant in await self._tenants.list(self._namespace)}
+        before = await self._sync.tenants()
         subscriptions: dict[str, list[Json]] = {}
         async for subscription in self._stripe.all_subscriptions():
             subscriptions.setdefault(reference(subscription.get("customer")) or "", []).append(subscription)
@@ -83,7 +80,10 @@ class Resync:
         if not CUSTOMER.match(customer):
             return False
         tenant = before.get(self._sync.tenant_name(customer))
-        wanted = billing(customer, subscriptions.get(customer, []), self._lookup_keys)
+        found = subscriptions.get(customer, [])
+        if overdue(found):
+            return True  # its invoices count as well, and the sync looks at them
+        wanted = billing(customer, found, self._lookup_keys)
         return wanted.status in ENTITLED if tenant is None else tenant.spec.billing != wanted
 
     async def _each(self, customers: set[str]) -> bool:

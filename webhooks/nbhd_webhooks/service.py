@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import datetime
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from nbhd_crds import clock
 from nbhd_crds.client import Tenants, connect
-from nbhd_crds.health import health_app
+from nbhd_crds.health import Readiness, health_app
+from nbhd_crds.listener import listening
 from nbhd_webhooks.events import BODY_LIMIT, EventHandler
 from nbhd_webhooks.pages import Pages, guard
 from nbhd_webhooks.resync import Resync
@@ -24,11 +26,6 @@ from nbhd_webhooks.stripe_api import open_stripe
 from nbhd_webhooks.sync import Sync
 
 log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime.datetime:
-    """The machine's clock."""
-    return datetime.datetime.now(datetime.UTC)
 
 
 @dataclass(frozen=True)
@@ -42,19 +39,23 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    settings: WebhooksSettings, *, clock: Callable[[], datetime.datetime] = utc_now
-) -> AsyncIterator[Service]:
-    """Connects to Kubernetes and Stripe, listens, and resyncs in the background; stops all of it at the end."""
+async def running(settings: WebhooksSettings) -> AsyncIterator[Service]:
+    """Connects to Kubernetes and Stripe, listens, and resyncs in the background.
+
+    At the end it is unready first, then finishes requests in progress, then stops.
+    """
+    now = clock.clock(settings.clock_file)
+    readiness = Readiness()
     async with contextlib.AsyncExitStack() as stack:
+        if settings.health_listen:
+            await stack.enter_async_context(listening(health_app(readiness), settings.health_listen))
         api = await connect(settings.kubeconfig)
         stack.push_async_callback(api.close)
         stripe = await stack.enter_async_context(open_stripe(settings.stripe_url, settings.api_key))
-        tenants = Tenants(api)
         lookup_keys = {price: plan for plan, price in settings.plan_prices.items()}
         sync = Sync(
             stripe,
-            tenants,
+            Tenants(api),
             platform=settings.platform_id,
             namespace=settings.namespace,
             lookup_keys=lookup_keys,
@@ -64,7 +65,7 @@ async def running(
             stripe.customer_of,
             secrets=settings.signing_secrets,
             live=settings.live_mode,
-            clock=clock,
+            clock=now,
         )
         pages = Pages(
             stripe,
@@ -76,23 +77,22 @@ async def running(
             bot_username=settings.bot_username,
             telegram_link_url=settings.telegram_link_url,
             link_keys=settings.link_keys,
-            clock=clock,
+            clock=now,
         )
         resync = Resync(
             sync,
             stripe,
-            tenants,
-            namespace=settings.namespace,
             lookup_keys=lookup_keys,
             every=datetime.timedelta(seconds=settings.resync_seconds),
-            clock=clock,
+            clock=now,
         )
-        url = await _listen(stack, application(events, pages, settings.frontend_url), settings.listen)
-        if settings.health_listen:
-            await _listen(stack, health_app(lambda: None), settings.health_listen)
+        public = application(events, pages, settings.frontend_url)
+        url = await stack.enter_async_context(listening(public, settings.listen, drain=10))
         background = asyncio.create_task(resync.run(), name="resync")
         stack.push_async_callback(_stop, background)
-        log.info("listening", extra={"url": url, "live": settings.live_mode, "namespace": settings.namespace})
+        stack.callback(readiness.stopping)
+        readiness.serving()
+        log.info("serving", extra={"url": url, "live": settings.live_mode, "namespace": settings.namespace})
         yield Service(url, sync, events, resync)
 
 
@@ -104,15 +104,6 @@ def application(events: EventHandler, pages: Pages, frontend_url: str) -> web.Ap
     app.router.add_post("/subscribe/{plan}", pages.subscribe)
     app.router.add_get("/welcome", pages.welcome)
     return app
-
-
-async def _listen(stack: contextlib.AsyncExitStack, app: web.Application, address: str) -> str:
-    host, _, port = address.rpartition(":")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=10)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, int(port)).start()
-    return f"http://{host}:{runner.addresses[0][1]}"
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

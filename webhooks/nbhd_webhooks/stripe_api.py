@@ -48,6 +48,10 @@ class StripeApi:
         found = await self._all(self._v1.subscriptions.list_async, {"customer": customer_id, "status": "all"})
         return [item async for item in found]
 
+    async def invoices(self, customer_id: str) -> list[Json]:
+        """All invoices of the customer, newest first."""
+        return [item async for item in await self._all(self._v1.invoices.list_async, {"customer": customer_id})]
+
     async def all_subscriptions(self) -> AsyncIterator[Json]:
         """All subscriptions of the account, in whatever status."""
         async for item in await self._all(self._v1.subscriptions.list_async, {"status": "all"}):

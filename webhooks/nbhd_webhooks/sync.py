@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
 
-from nbhd_crds.api.tenant import Tenant
+from nbhd_crds.api.tenant import Billing, Tenant
 from nbhd_crds.client import ChangedError, GoneError
 from nbhd_crds.identity import tenant_id
-from nbhd_webhooks.billing import ENTITLED, billing
+from nbhd_webhooks.billing import ENTITLED, billing, overdue
 from nbhd_webhooks.stripe_api import NotInStripeError, StripeUnavailableError
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ class TenantStore(Protocol):
         """The Tenant, or None."""
         ...
 
+    async def list(self, namespace: str) -> list[Tenant]:
+        """All Tenants of the namespace."""
+        ...
+
     async def create(self, namespace: str, name: str, spec_id: str) -> Tenant:
         """Creates it with nothing but its identity, or reads the one that is there."""
         ...
@@ -63,11 +67,15 @@ class TenantStore(Protocol):
         ...
 
 
-class Subscriptions(Protocol):
+class Account(Protocol):
     """The part of ``StripeApi`` that is used here."""
 
     async def subscriptions(self, customer_id: str) -> list[dict[str, Any]]:
         """All subscriptions of the customer."""
+        ...
+
+    async def invoices(self, customer_id: str) -> list[dict[str, Any]]:
+        """All invoices of the customer, newest first."""
         ...
 
 
@@ -87,7 +95,7 @@ class Sync:
 
     def __init__(
         self,
-        stripe: Subscriptions,
+        stripe: Account,
         tenants: TenantStore,
         *,
         platform: str,
@@ -110,6 +118,13 @@ class Sync:
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unavailable(error) from error
         return found if found is not None and found.spec.id == name else None
+
+    async def tenants(self) -> dict[str, Tenant]:
+        """All Tenants by name. Raises ``UnavailableError``."""
+        try:
+            return {tenant.metadata.name: tenant for tenant in await self._tenants.list(self._namespace)}
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unavailable(error) from error
 
     async def customer(self, customer_id: str) -> Outcome:
         """One run that begins after this call, or the share of one. Raises ``UnavailableError``."""
@@ -157,7 +172,7 @@ class Sync:
         existed = applied = False
         for _ in range(_TRIES):
             tenant = await self._tenants.get(self._namespace, name)
-            wanted = billing(customer_id, await self._stripe.subscriptions(customer_id), self._lookup_keys)
+            wanted = await self._wanted(customer_id)
             if tenant is None:
                 if existed:
                     return Outcome.DELETED  # somebody just removed it: this run must not bring it back
@@ -183,6 +198,11 @@ class Sync:
                 await self._tenants.apply_part(tenant, "billing", wanted.wire(), MANAGER)
                 applied = True
         raise UnavailableError("the Tenant kept changing")
+
+    async def _wanted(self, customer_id: str) -> Billing:
+        subscriptions = await self._stripe.subscriptions(customer_id)
+        invoices = await self._stripe.invoices(customer_id) if overdue(subscriptions) else []
+        return billing(customer_id, subscriptions, self._lookup_keys, invoices)
 
 
 def _unavailable(error: Exception) -> UnavailableError:

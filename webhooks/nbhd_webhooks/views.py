@@ -17,6 +17,11 @@ from urllib.parse import quote
 import segno
 
 STYLE = resources.files(__package__).joinpath("style.css").read_text()
+_SHAPE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="5" fill="#0f6b5c"/>'
+    '<path d="M5 11.5V8a3 3 0 0 1 6 0v3.5" fill="none" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>'
+)
+_ICON = f"data:image/svg+xml,{quote(_SHAPE)}"
 STYLE_HASH = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
 
 # https://docs.stripe.com/currencies#zero-decimal
@@ -61,8 +66,9 @@ def plans(offers: Iterable[Offer]) -> str:
         f"""<li class="card offer">
 <h2>{escape(o.name)}</h2>
 <p class="price">{escape(o.price)}</p>
-<p class="muted">{escape(o.description)}</p>
-<form method="post" action="/subscribe/{quote(o.plan)}"><button>Subscribe</button></form>
+{f'<p class="muted">{escape(o.description)}</p>' if o.description else ""}
+<form method="post" action="/subscribe/{quote(o.plan)}"><button
+aria-label="Subscribe to {escape(o.name)}">Subscribe</button></form>
 </li>"""
         for o in offers
     )
@@ -71,7 +77,7 @@ def plans(offers: Iterable[Offer]) -> str:
         f"""<h1>An assistant of your own, in Telegram</h1>
 <p class="lead">It runs for you alone, remembers what you tell it, and answers where you chat anyway.</p>
 <ul class="offers">{cards}</ul>
-<p class="muted">Cancel whenever you like. Payment is handled by Stripe.</p>""",
+<p class="muted">Payment is handled by Stripe. Afterwards you connect your Telegram and start to write.</p>""",
     )
 
 
@@ -89,7 +95,7 @@ def preparing() -> str:
 def connect(invitation: Invitation) -> str:
     """The deep link, as a button and as a QR code."""
     warning = (
-        """<p class="warning">The Telegram account that you connected already belongs to another subscription.
+        """<p class="warning" role="alert">That Telegram account already belongs to another subscription.
 Please connect a different one.</p>"""
         if invitation.taken
         else ""
@@ -97,14 +103,16 @@ Please connect a different one.</p>"""
     return _page(
         "Connect Telegram",
         f"""<div class="card"><h1>Connect your Telegram</h1>{warning}
-<p class="lead">One step is left: open the chat and confirm.</p>
+<p class="lead">{"" if invitation.taken else "Thank you! "}One step is left: open the chat and confirm.</p>
 <p><a class="button" href="{escape(invitation.url)}" rel="noopener noreferrer">Open Telegram</a></p>
-<p class="muted">or scan this with your phone</p>
-<div class="qr">{_qr(invitation.url)}</div>
 <p>@{escape(invitation.bot)} will ask whether to connect account<br>
 <strong class="code">{escape(invitation.code)}</strong></p>
 <p class="muted">Confirm only if it names exactly this code. Do not share the link: whoever confirms it gets your
-assistant. It works for {invitation.minutes} minutes; <a href="">reload this page</a> for a new one.</p></div>""",
+assistant.</p>
+<p class="or muted">or scan this with your phone</p>
+<div class="qr" role="img" aria-label="QR code of the link">{_qr(invitation.url)}</div>
+<p class="muted">The link works for {invitation.minutes} minutes. This page renews it while it is open, and goes on by
+itself once you are connected.</p></div>""",
         refresh=20,
     )
 
@@ -114,7 +122,7 @@ def connected(bot: str, chat_url: str) -> str:
     return _page(
         "Connected",
         f"""<div class="card"><h1>You are connected</h1>
-<p class="lead">Your assistant is waiting in your chat with @{escape(bot)}.</p>
+<p class="lead">Your assistant is waiting in your chat with @{escape(bot)}. Write your first message!</p>
 <p><a class="button" href="{escape(chat_url)}" rel="noopener noreferrer">Open Telegram</a></p></div>""",
     )
 
@@ -131,10 +139,8 @@ def message(title: str, text: str, *, refresh: int | None = None) -> str:
 
 def _qr(url: str) -> str:
     out = io.BytesIO()
-    segno.make(url, error="m", micro=False).save(
-        out, kind="svg", xmldecl=False, svgns=True, omitsize=True, border=2, svgclass=None, lineclass=None,
-        title="QR code of the link",
-    )  # fmt: skip
+    code = segno.make(url, error="m", micro=False)
+    code.save(out, kind="svg", xmldecl=False, svgns=True, omitsize=True, border=2, svgclass=None, lineclass=None)
     return out.getvalue().decode()
 
 
@@ -145,7 +151,8 @@ def _page(title: str, body: str, *, refresh: int | None = None) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-{again}<title>{escape(title)} · nbhd united</title>
+{again}<link rel="icon" href="{_ICON}">
+<title>{escape(title)} · nbhd united</title>
 <style>{STYLE}</style>
 </head>
 <body>

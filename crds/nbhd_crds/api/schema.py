@@ -106,6 +106,9 @@ def crd(kind: type[KubernetesObject]) -> Schema:
                 message = f"{name}.{part} must be a model"
                 raise TypeError(message)
             properties[part] = structural(annotation)
+    if "status" in properties:
+        # Not looked at yet: kstatus, and so Flux and Argo CD, must not take a new object for a finished one.
+        properties["status"]["default"] = {"observedGeneration": -1}
     version: Schema = {
         "name": VERSION,
         "served": True,

@@ -49,18 +49,16 @@ class Access:
     """Answers whether a principal holds a role at a scope or above it, now."""
 
     subscription: Subscription
-    clock: Clock
     delays: Delays
 
     def allows(self, principal_id: str, roles: Iterable[str], scope: str) -> bool:
         """Whether any of ``roles`` is effective for the principal at ``scope`` (ids compare without case)."""
-        wanted, scope, now = frozenset(roles), scope.lower(), self.clock()
-        delay = datetime.timedelta(seconds=self.delays.role_propagation)
+        wanted, scope = frozenset(roles), scope.lower()
         return any(
             held.principal_id == principal_id
             and held.role_id in wanted
             and _covers(held.scope, scope)
-            and held.created + delay <= now
+            and held.age() >= self.delays.role_propagation
             for held in self.subscription.assignments.values()
         )
 
@@ -209,8 +207,7 @@ def _check_principal(subscription: Subscription, wanted: RoleAssignment, delays:
     identity: Identity | None = next(
         (i for i in subscription.identities.values() if i.principal_id == wanted.principal_id), None
     )
-    delay = datetime.timedelta(seconds=delays.principal_replication)
-    if identity is None or identity.created + delay > wanted.created:
+    if identity is None or identity.age() < delays.principal_replication:
         text = f"Principal {wanted.principal_id} does not exist in the directory {subscription.tenant_id}."
         raise AzureError(400, "PrincipalNotFound", text)
     if wanted.principal_type != "ServicePrincipal":

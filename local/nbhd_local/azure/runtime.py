@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from nbhd_crds.clock import Clock
 from nbhd_local import web as listeners
 from nbhd_local.azure import ingress
 from nbhd_local.azure.app_view import cooldown_seconds
@@ -27,10 +28,10 @@ from nbhd_local.azure.replica import EventKind, Launch, Replica, ReplicaDown, Re
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.state import JSON, ContainerApp, Delays, Revision, Subscription
 from nbhd_local.ca import Authority
-from nbhd_local.clock import Clock
 
 STAND_IN = (sys.executable, "-m", "nbhd_local.openclaw")
 _DEFAULT_GRACE = 30.0
+_LOOK_AGAIN = 0.01  # seconds
 _LAST_GRACE = 2.0  # seconds for replicas when the whole world ends
 _STOPPED = "Error 404 - This Container App is stopped or does not exist."
 
@@ -63,13 +64,13 @@ class _Host:
 
     app: ContainerApp
     log: ReplicaLog
+    last_activity: datetime.datetime
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     fqdn: str | None = None
     revision: Revision | None = None
     replica: Replica | None = None
     stopped: bool = False
     in_flight: int = 0
-    last_activity: float = 0.0
 
 
 class ContainerRuntime:
@@ -123,7 +124,7 @@ class ContainerRuntime:
     async def expose(self, app: ContainerApp) -> str | None:
         host = self._hosts.get(app.name)
         if host is None:
-            host = self._hosts[app.name] = _Host(app, ReplicaLog(self.log_dir / f"{app.name}.log"))
+            host = self._hosts[app.name] = _Host(app, ReplicaLog(self.log_dir / f"{app.name}.log"), self._clock())
         wanted = _ingress(app) is not None
         if wanted and host.fqdn is None:
             proxy = ingress.application(lambda: self._admit(host), self._session())
@@ -195,21 +196,25 @@ class ContainerRuntime:
             yield f"http://{replica.address}:{replica.port}"
         finally:
             host.in_flight -= 1
-            host.last_activity = _now()
+            host.last_activity = self._clock()
 
     def _serve_with(self, host: _Host, replica: Replica) -> Replica:
-        host.replica, host.last_activity = replica, _now()
+        host.replica, host.last_activity = replica, self._clock()
         if host.revision is not None and not _min_replicas(host.revision):
-            self._spawn(self._scale_to_zero(host, replica, cooldown_seconds(host.revision.template)))
+            cooldown = datetime.timedelta(seconds=cooldown_seconds(host.revision.template))
+            self._spawn(self._scale_to_zero(host, replica, cooldown))
         return replica
 
-    async def _scale_to_zero(self, host: _Host, replica: Replica, cooldown: float) -> None:
+    async def _scale_to_zero(self, host: _Host, replica: Replica, cooldown: datetime.timedelta) -> None:
+        """The cooldown is time of the world's clock, which may run faster, and jump."""
         while host.replica is replica:
-            left = cooldown if host.in_flight else host.last_activity + cooldown - _now()
-            if left <= 0 and not host.in_flight:
+            now = self._clock()
+            host.last_activity = min(host.last_activity, now)
+            idle_since = now if host.in_flight else host.last_activity
+            if idle_since + cooldown <= now and not host.in_flight:
                 self._retire(host)
                 return
-            await asyncio.sleep(max(left, 0.01))
+            await asyncio.sleep(max(self._clock.pause_before(idle_since + cooldown), _LOOK_AGAIN))
 
     def _retire(self, host: _Host) -> None:
         """Takes the replica out of service and ends it in its own time."""
@@ -300,10 +305,6 @@ class ContainerRuntime:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _ingress(app: ContainerApp) -> JSON | None:

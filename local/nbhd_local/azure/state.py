@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,10 @@ REGIONS = {
 
 @dataclass(frozen=True)
 class Delays:
-    """How long the cloud takes, in seconds. The defaults are small but not zero, for zero hides races."""
+    """How long the cloud takes, in seconds of the machine, whatever the world's clock does.
+
+    The defaults are small but not zero, for zero hides races.
+    """
 
     app: float = 3.0
     """A change of a container app, until its revision exists and its replica is started."""
@@ -45,6 +49,16 @@ class Delays:
     """How long a vault secret is *being* deleted or recovered."""
     principal_replication: float = 0.0
     """How long role assignments answer ``PrincipalNotFound`` for a new identity."""
+
+
+class Age:
+    """How many seconds of the machine ago a record was made; ``older`` makes it start with an age."""
+
+    def __init__(self, older: float = 0.0) -> None:
+        self._since = time.monotonic() - older
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._since
 
 
 @dataclass
@@ -75,6 +89,7 @@ class Identity:
     location: str
     tags: dict[str, str]
     created: datetime.datetime
+    age: Age = field(default_factory=Age)
     principal_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     client_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -90,6 +105,7 @@ class RoleAssignment:
     principal_type: str
     created: datetime.datetime
     description: str | None = None
+    age: Age = field(default_factory=Age)
 
 
 @dataclass

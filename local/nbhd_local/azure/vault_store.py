@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbhd_local.azure.errors import AzureError
-from nbhd_local.azure.state import Delays
+from nbhd_local.azure.state import Age, Delays
 from nbhd_local.clock import Clock
 
 _NAME = re.compile(r"^[0-9A-Za-z-]{1,127}$")
@@ -38,12 +38,12 @@ class Version:
 
 @dataclass
 class Secret:
-    """A named secret with its versions, newest last. ``settles`` ends a deletion's or a recovery's window."""
+    """A named secret with its versions, newest last. ``moved`` begins a deletion's or a recovery's window."""
 
     name: str
     versions: dict[str, Version] = field(default_factory=dict)
     deleted: datetime.datetime | None = None
-    settles: datetime.datetime | None = None
+    moved: Age | None = None
 
     @property
     def latest(self) -> Version:
@@ -56,22 +56,22 @@ class SecretStore:
 
     def __init__(self, clock: Clock, delays: Delays, *, purge_protection: bool) -> None:
         self._clock = clock
-        self._window = datetime.timedelta(seconds=delays.secret_transition)
+        self._window = delays.secret_transition
         self._secrets: dict[str, Secret] = {}
         self.purge_protection = purge_protection
 
     def active(self) -> list[Secret]:
         """Secrets that a list shows."""
-        return [s for s in self._secrets.values() if s.deleted is None and not self._settling(s)]
+        return [s for s in self._all() if s.deleted is None and not self._settling(s)]
 
     def deleted(self) -> list[Secret]:
         """Soft-deleted secrets that the list of deleted ones shows."""
-        return [s for s in self._secrets.values() if s.deleted is not None and not self._settling(s)]
+        return [s for s in self._all() if s.deleted is not None and not self._settling(s)]
 
     def set(self, name: str, body: dict[str, Any]) -> tuple[Secret, Version]:
         """Adds a version. A soft-deleted or moving name is refused with 409."""
         check_name(name)
-        secret = self._secrets.get(name.lower())
+        secret = self._find(name)
         if secret is not None:
             self._refuse_unusable(secret)
         version = self._read(body)
@@ -83,7 +83,7 @@ class SecretStore:
     def get(self, name: str, version: str = "") -> tuple[Secret, Version]:
         """The given version, or the newest."""
         check_name(name)
-        secret = self._secrets.get(name.lower())
+        secret = self._find(name)
         if secret is None or secret.deleted is not None or self._settling(secret):
             raise _not_found(name)
         found = secret.versions.get(version) if version else secret.latest
@@ -102,14 +102,13 @@ class SecretStore:
     def delete(self, name: str) -> Secret:
         """Soft-deletes all versions: the name leaves at once, and shows among the deleted after a while."""
         secret, _ = self.get(name)
-        secret.deleted = self._clock()
-        secret.settles = secret.deleted + self._window
+        secret.deleted, secret.moved = self._clock(), Age()
         return secret
 
     def get_deleted(self, name: str) -> Secret:
         """A soft-deleted secret; 404 while its deletion is still under way."""
         check_name(name)
-        secret = self._secrets.get(name.lower())
+        secret = self._find(name)
         if secret is None or secret.deleted is None or self._settling(secret):
             raise AzureError(404, "SecretNotFound", f"Deleted Secret not found: {name}")
         return secret
@@ -117,12 +116,11 @@ class SecretStore:
     def recover(self, name: str) -> Secret:
         """Starts bringing a soft-deleted secret back; it answers 404 until that is done."""
         check_name(name)
-        secret = self._secrets.get(name.lower())
+        secret = self._find(name)
         if secret is not None and secret.deleted is not None and self._settling(secret):
             raise _conflict(f"Secret {name} is currently being deleted.", "ObjectIsBeingDeleted")
         secret = self.get_deleted(name)
-        secret.deleted = None
-        secret.settles = self._clock() + self._window
+        secret.deleted, secret.moved = None, Age()
         return secret
 
     def purge(self, name: str) -> None:
@@ -133,8 +131,19 @@ class SecretStore:
             raise AzureError(403, "Forbidden", text, inner="ForbiddenByPolicy")
         del self._secrets[secret.name.lower()]
 
+    def _all(self) -> list[Secret]:
+        """What the vault holds; the service purges what was deleted for longer than it retains."""
+        over = self._clock() - datetime.timedelta(days=RETENTION_DAYS)
+        for secret in list(self._secrets.values()):
+            if secret.deleted is not None and secret.deleted <= over:
+                del self._secrets[secret.name.lower()]
+        return list(self._secrets.values())
+
+    def _find(self, name: str) -> Secret | None:
+        return next((secret for secret in self._all() if secret.name.lower() == name.lower()), None)
+
     def _settling(self, secret: Secret) -> bool:
-        return secret.settles is not None and self._clock() < secret.settles
+        return secret.moved is not None and secret.moved() < self._window
 
     def _refuse_unusable(self, secret: Secret) -> None:
         name = secret.name

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from nbhd_crds.clock import Clock
 from nbhd_local import web
 from nbhd_local.azure import arm, identities, role_assignments
 from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
@@ -21,11 +22,10 @@ from nbhd_local.azure.entra import Entra
 from nbhd_local.azure.errors import injected
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.runtime import ContainerRuntime
-from nbhd_local.azure.state import Delays, Environment, Identity, ResourceGroup, RoleAssignment, Subscription, key
+from nbhd_local.azure.state import Age, Delays, Environment, Identity, ResourceGroup, RoleAssignment, Subscription, key
 from nbhd_local.azure.vault import Vault
 from nbhd_local.azure.vault_store import SecretStore
 from nbhd_local.ca import Authority
-from nbhd_local.clock import Clock, utc_now
 from nbhd_local.traffic import Hold, Request, Traffic
 
 _SUBSCRIPTION_ID = "5b0e7a1c-0000-4000-8000-6e6268640001"
@@ -36,14 +36,15 @@ class AzureWorld:
     """A subscription with one cell: resource group, environment, vault, registry and pull identity.
 
     ``images`` maps an image reference to the command that stands for it (default: the OpenClaw stand-in).
-    ``run_containers=False`` makes revisions ready without running anything.
+    ``run_containers=False`` makes revisions ready without running anything. ``clock`` tells dates and decides what
+    takes minutes to months (cooldown, soft delete); ``delays`` are seconds of the machine.
     """
 
     def __init__(
         self,
         authority: Authority,
         *,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
         delays: Delays | None = None,
         subscription_id: str = _SUBSCRIPTION_ID,
         tenant_id: str = _TENANT_ID,
@@ -65,9 +66,10 @@ class AzureWorld:
         self.resource_group, self.location = resource_group, location
         self.vault_name, self.environment_name, self.registry_server = vault_name, environment_name, registry_server
         self.arm_url = self.authority_url = self.vault_url = ""
-        self.traffic = Traffic(clock, injected)
+        self._clock = clock or Clock()
+        self.traffic = Traffic(self._clock, injected)
         self.runtime: ContainerRuntime | None = None
-        self._authority, self._clock, self._images = authority, clock, images or {}
+        self._authority, self._images = authority, images or {}
         self._run_containers, self._log_dir = run_containers, log_dir
         self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
         self._stack = contextlib.AsyncExitStack()
@@ -90,13 +92,19 @@ class AzureWorld:
         )
         long_ago = now - datetime.timedelta(days=1)
         grant = RoleAssignment(
-            str(uuid.uuid4()), self.registry_id, ACR_PULL, pull.principal_id, "ServicePrincipal", long_ago
+            str(uuid.uuid4()),
+            self.registry_id,
+            ACR_PULL,
+            pull.principal_id,
+            "ServicePrincipal",
+            long_ago,
+            age=Age(86_400),
         )
         self.subscription.assignments[grant.name] = grant
         self.entra = Entra(self.tenant_id)
         self.operator_principal_id = str(uuid.uuid4())
         self._client = self.entra.register_client(self.operator_principal_id)
-        self._access = Access(self.subscription, self._clock, self.delays)
+        self._access = Access(self.subscription, self.delays)
         self.vault = Vault(
             f"{self.subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{self.vault_name}",
             self.operator_principal_id,

@@ -66,7 +66,7 @@ class Account:
     """Objects by id, oldest first, in the shape of the wire."""
 
     def __init__(self, *, clock: Clock, publish: Callable[[list[Json]], None]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._publish = publish
         self._origin = Origin()
         self._batch: list[Json] | None = None
@@ -83,7 +83,7 @@ class Account:
 
     def now(self) -> int:
         """Seconds since the epoch, by the world's clock."""
-        return int(self._clock().timestamp())
+        return int(self.clock().timestamp())
 
     def collection(self, name: str) -> dict[str, Json]:
         """The objects of one kind, such as ``customers``."""

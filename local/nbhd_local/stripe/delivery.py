@@ -10,7 +10,6 @@ import datetime
 import json
 import random
 import ssl
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -148,8 +147,7 @@ class Deliverer:
                 data=body,
                 headers={
                     "Content-Type": "application/json; charset=utf-8",
-                    # The machine's clock, not the world's: receivers check this against their own.
-                    "Stripe-Signature": signing.header(body, secrets, int(time.time())),
+                    "Stripe-Signature": signing.header(body, secrets, self._account.now()),
                     "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
                 },
                 timeout=aiohttp.ClientTimeout(total=self.policy.timeout),
@@ -160,7 +158,7 @@ class Deliverer:
         except (aiohttp.ClientError, TimeoutError):
             pass
         self.deliveries.append(
-            Delivery(event["id"], event["type"], attempt, status, datetime.datetime.now(datetime.UTC), endpoint["url"])
+            Delivery(event["id"], event["type"], attempt, status, self._account.clock(), endpoint["url"])
         )
         return status is not None and 200 <= status < 300
 

@@ -19,25 +19,34 @@ from .errors import StripeError
 
 _LAYOUT = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
+<link rel="icon" href="data:,"><title>$title</title>
 <style>
+ :root { color-scheme: light dark; --link: #4b45d6 } a { color: var(--link) }
+ :focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
  body { font: 16px/1.5 system-ui, sans-serif; background: #f6f8fa; color: #1a1f36; margin: 0 }
- main { max-width: $width; margin: 8vh auto; background: #fff; padding: 2rem; border-radius: 12px;
+ main { width: min($width, 100% - 2rem); box-sizing: border-box; margin: 8vh auto; background: #fff; padding: 2rem;
+        border-radius: 12px;
         box-shadow: 0 4px 24px #1a1f3618 }
  h1 { font-size: 1.1rem; font-weight: 500; margin: 0; color: #4f566b } .price { font-size: 2.2rem; font-weight: 600 }
  label { display: block; margin: 1rem 0 .3rem; font-weight: 500 }
- input, select { width: 100%; box-sizing: border-box; padding: .6rem; font: inherit; border: 1px solid #c8d0da;
-                 border-radius: 6px }
+ input, select { width: 100%; box-sizing: border-box; padding: .6rem; font: inherit; border: 1px solid #8f98a6;
+                 border-radius: 6px; background: #fff; color: inherit }
  button { font: inherit; font-weight: 600; border: 0; border-radius: 6px; padding: .6rem 1rem; cursor: pointer;
           background: #4b45d6; color: #fff }
  .pay { width: 100%; margin-top: 1.5rem; padding: .8rem } .quiet { background: #e6e9f0; color: #1a1f36 }
  .error { background: #fdecec; color: #a01818; padding: .7rem 1rem; border-radius: 6px; margin-top: 1rem }
- .note { color: #697386; font-size: .85rem; text-align: center; margin-top: 1.5rem }
+ .note { color: #5b6474; font-size: .85rem; text-align: center; margin: 1.5rem 0 0; text-wrap: balance }
  table { width: 100%; border-collapse: collapse; font-size: .9rem } td, th { text-align: left; padding: .5rem .4rem;
-         border-bottom: 1px solid #e6e9f0 } td form { display: inline }
- @media (prefers-color-scheme: dark) { body { background: #12151f; color: #e4e8f1 } main { background: #1c2130 }
-   h1, .note { color: #9aa4b8 } input, select { background: #12151f; color: inherit; border-color: #3a4256 }
-   .quiet { background: #333b50; color: inherit } td, th { border-color: #333b50 } }
+         border-bottom: 1px solid #e6e9f0 } .actions { display: flex; flex-wrap: wrap; gap: .4rem }
+ .actions button { padding: .4rem .7rem; font-weight: 500 } th, td:nth-child(4) { white-space: nowrap }
+ @media (max-width: 44rem) { main { padding: 1.25rem } table, tbody, tr, td { display: block }
+   tr { padding: .6rem 0; border-bottom: 1px solid #e6e9f0 } tr:first-child { display: none }
+   td { border: 0; padding: .1rem 0 } .actions { margin-top: .5rem } }
+ @media (prefers-color-scheme: dark) { :root { --link: #a5a8ff }
+   body { background: #12151f; color: #e4e8f1 } main { background: #1c2130 }
+   h1, .note { color: #9aa4b8 } input, select { background: #12151f; border-color: #646e85 }
+   .quiet { background: #333b50; color: inherit } td, th, tr { border-color: #333b50 }
+   .error { background: #3d2026; color: #ffb3b3 } }
 </style></head><body><main>$body</main></body></html>
 """)
 
@@ -45,7 +54,7 @@ _CHECKOUT = Template("""<h1>Subscribe to $product</h1>
 <div><span class="price">$price</span> $interval</div>$error
 <form method="post">
  <label for="email">E-mail</label>
- <input id="email" name="email" type="email" required value="$email" $locked autocomplete="email">
+ <input id="email" name="email" type="email" required value="$email" $locked autofocus autocomplete="email">
  <label for="card">Card</label>
  <select id="card" name="card">
   <option value="works">4242 4242 4242 4242 (works)</option>
@@ -57,11 +66,11 @@ _CHECKOUT = Template("""<h1>Subscribe to $product</h1>
 """)
 
 _ACTIONS = {
-    "cancel": "Cancel now",
-    "cancel_at_period_end": "Cancel at period end",
-    "end_period": "End the period",
-    "fail_payment": "Card fails",
-    "pay_again": "Card works",
+    "cancel": ("Cancel now", "The subscription ends at once"),
+    "cancel_at_period_end": ("Cancel at period end", "The subscription ends with its present period"),
+    "end_period": ("End the period", "The present period ends now, and the subscription with it or renewed"),
+    "fail_payment": ("Card fails", "The renewal is declined: past due"),
+    "pay_again": ("Card works", "What is open is paid: active again"),
 }
 _NO_CENTS = frozenset({"jpy", "krw", "vnd"})
 
@@ -131,9 +140,13 @@ class Pages:
 
     async def _dashboard(self, _request: web.Request) -> web.Response:
         rows = "".join(self._row(found) for found in reversed(self._account.subscriptions.values()))
-        table = f"<table><tr><th>Customer</th><th>Price</th><th>Status</th><th>Period ends</th><th></th></tr>{rows}"
-        body = f"<h1>Local Stripe: subscriptions</h1>{table}</table>"
-        return _page("Local Stripe", body if rows else "<h1>No subscriptions yet.</h1>", width="64rem")
+        heads = "".join(f"<th>{head}</th>" for head in ("Customer", "Price", "Status", "Period", "Make happen"))
+        body = (
+            f"<table><tr>{heads}</tr>{rows}</table>"
+            if rows
+            else '<p class="note">None yet. Buy one on the website.</p>'
+        )
+        return _page("Local Stripe", f"<h1>Local Stripe: subscriptions</h1>{body}", width="64rem")
 
     def _row(self, subscription: Json) -> str:
         item = subscription["items"]["data"][0]
@@ -145,16 +158,17 @@ class Pages:
             customer.get("email") or subscription["customer"],
             money(price["unit_amount"] * item["quantity"], price["currency"]) + " " + _interval(price["recurring"]),
             status,
-            ends.strftime("%Y-%m-%d"),
+            f"until {ends:%Y-%m-%d}",
         ]
         buttons = "".join(
             f'<form method="post" action="/subscriptions/{subscription["id"]}/{action}">'
-            f'<button class="quiet">{label}</button></form> '
-            for action, label in _ACTIONS.items()
+            f'<button class="quiet" title="{hint}">{label}</button></form>'
+            for action, (label, hint) in _ACTIONS.items()
         )
         if subscription["status"] in lifecycle.ENDED:
             buttons = ""
-        return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + f"<td>{buttons}</td></tr>"
+        facts = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        return f'<tr>{facts}<td><div class="actions">{buttons}</div></td></tr>'
 
     async def _act(self, request: web.Request) -> web.Response:
         subscription = self._account.subscriptions.get(request.match_info["id"])
@@ -166,7 +180,9 @@ class Pages:
             with self._account.changes():
                 getattr(lifecycle, action)(self._account, subscription, **options)
         except StripeError as error:
-            return _page("Local Stripe", f"<h1>{html.escape(error.message)}</h1>", status=error.status)
+            return _page(
+                "Local Stripe", f'<h1>{html.escape(error.message)}</h1><p><a href="/">Back</a></p>', status=error.status
+            )
         raise web.HTTPSeeOther("/")
 
 

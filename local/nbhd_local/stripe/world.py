@@ -170,10 +170,13 @@ class StripeWorld:
         with self._step(subscription_id) as subscription:
             lifecycle.transition(self._account, subscription, status)
 
-    def end_period(self, subscription_id: str) -> None:
-        """The billing period ends now: the subscription renews, or ends if that was planned."""
+    def end_period(self, subscription_id: str, *, card_works: bool = True) -> None:
+        """The billing period ends now: the subscription renews, or ends if that was planned.
+
+        With a card that does not work the new period is unpaid, too, and its invoice one more that is open.
+        """
         with self._step(subscription_id) as subscription:
-            lifecycle.end_period(self._account, subscription)
+            lifecycle.end_period(self._account, subscription, card_works=card_works)
 
     def fail_payment(self, subscription_id: str) -> None:
         """The renewal is due and the card is declined: ``past_due``."""

@@ -140,7 +140,7 @@ class Api:
             status = error.code
             raise
         finally:
-            now = datetime.datetime.now(datetime.UTC)
+            now = datetime.datetime.fromtimestamp(self._bot.now(), datetime.UTC)
             self.calls.append(Call(name or "unknown", chat_id, status, now, via_webhook))
             self.counters[name or "unknown"] += 1
             if self._bot.webhook is not before:

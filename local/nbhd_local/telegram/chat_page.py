@@ -17,13 +17,21 @@ from aiohttp import web
 from .people import Line, User
 
 _POLL = 25.0
-_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Local Telegram</title>
-<style>body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 32rem; margin: 10vh auto; padding: 0 1rem }}
-input, button {{ font: inherit; padding: .4rem .7rem }}</style>
-<h1>Local Telegram</h1><p>Chat with <b>@{bot}</b> as:</p><ul>{people}</ul>
-<form onsubmit="location = '/chat/' + this.id_.value; return false">
-<input name="id_" inputmode="numeric" pattern="[1-9][0-9]{{0,14}}" required placeholder="a user id, any number">
-<button>Open</button></form></html>"""
+_FIRST_ID = 1001
+_INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<title>Local Telegram</title>
+<style>:root {{ color-scheme: light dark; --link: #1a6fb5; background: Canvas }}
+@media (prefers-color-scheme: dark) {{ :root {{ --link: #6ab3f3 }} }}
+body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 32rem; margin: 10vh auto; padding: 0 1rem }}
+h1 {{ font-size: 1.5rem; margin: 0 }} a {{ color: var(--link) }} label {{ display: block }}
+ul {{ list-style: none; padding: 0 }} li a {{ display: block; padding: .6rem 0; border-bottom: 1px solid #8884 }}
+input, button {{ font: inherit; padding: .4rem .7rem }} input {{ width: 12rem }}</style></head>
+<body><main><h1>Local Telegram</h1><p>Chat with <b>@{bot}</b> as</p><ul>{people}</ul>
+<form onsubmit="location = '/chat/' + this.id_.value + location.search; return false">
+<label for="id_">or as the user with the number</label>
+<input id="id_" name="id_" inputmode="numeric" pattern="[1-9][0-9]{{0,14}}" required>
+<button>Open</button></form></main></body></html>"""
 
 
 class ChatPage:
@@ -51,25 +59,28 @@ class ChatPage:
         return self._user_for(int(request.match_info["id"]))
 
     async def _index(self, _request: web.Request) -> web.Response:
+        return self._choice("")
+
+    async def _deep_link(self, request: web.Request) -> web.Response:
+        """What ``https://t.me/<bot>?start=<payload>`` does: opens the chat, as a person of one's choice.
+
+        There is nothing to choose while one person at most is there, unless that one may be connected already.
+        """
+        query = f"?{request.query_string}" if request.query_string else ""
+        people = list(self._people())
+        if not people or (len(people) == 1 and not (query and people[0].transcript)):
+            raise web.HTTPSeeOther(f"/chat/{people[0].id if people else _FIRST_ID}{query}")
+        return self._choice(query)
+
+    def _choice(self, query: str) -> web.Response:
+        names = {user.id: str(user.wire["first_name"]) for user in self._people()}
+        names[max(names, default=_FIRST_ID - 1) + 1] = "Somebody new" if names else "Somebody"
         people = "".join(
-            f'<li><a href="/chat/{user.id}">{html.escape(user.wire["first_name"])}</a></li>' for user in self._people()
+            f'<li><a href="/chat/{number}{html.escape(query)}">{html.escape(name)}</a></li>'
+            for number, name in names.items()
         )
         text = _INDEX.format(bot=html.escape(self._bot_username), people=people)
         return web.Response(text=text, content_type="text/html")
-
-    async def _deep_link(self, request: web.Request) -> web.Response:
-        """What ``https://t.me/<bot>?start=<payload>`` does: offers to open the chat, as one of the people."""
-        query = f"?{request.query_string}" if request.query_string else ""
-        people = list(self._people()) or [self._user_for(1001)]
-        if len(people) == 1:
-            raise web.HTTPSeeOther(f"/chat/{people[0].id}{query}")
-        links = "".join(
-            f'<li><a href="/chat/{user.id}{html.escape(query)}">{html.escape(user.wire["first_name"])}</a></li>'
-            for user in people
-        )
-        return web.Response(
-            text=_INDEX.format(bot=html.escape(self._bot_username), people=links), content_type="text/html"
-        )
 
     async def _chat(self, request: web.Request) -> web.Response:
         user = self._user(request)
@@ -102,7 +113,7 @@ async def _do(user: User, act: str, value: str) -> str | None:
         return await user.tap(value)
     if act == "start":
         await user.start(value)
-    elif value.startswith("https://t.me/") and "?start=" in value:
+    elif value.startswith(("https://t.me/", "http://127.0.0.1:")) and "?start=" in value:
         await user.open(value)
     elif value == "/start" or value.startswith("/start "):
         await user.start(value.removeprefix("/start").strip())

@@ -287,8 +287,9 @@ class _Run:
         self._webhook.last_error_message = answer.error
         update = queue.updates[0]
         queue.failures += 1
-        queue.wake_at = now + self._sender.retry_delay(queue.failures, answer.requested_delay)
-        if queue.wake_at > update.made_at + self._sender.scaled(update.lifetime):
+        pause = self._sender.retry_delay(queue.failures, answer.requested_delay)
+        queue.wake_at = now + pause
+        if self._bot.now() + pause > update.made_at + self._sender.scaled(update.lifetime):
             self._finish(queue)
         if answer.status != 410:
             self._gone_since = None

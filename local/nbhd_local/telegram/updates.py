@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,14 +49,14 @@ _OWN_USER_QUEUE = {
 
 @dataclass(frozen=True)
 class Update:
-    """``lifetime`` is in seconds from ``made_at`` (monotonic); ``kind`` is the member besides ``update_id``."""
+    """``lifetime`` is in seconds from ``made_at``, by the world's clock; ``kind`` is the member besides the id."""
 
     id: int
     kind: str
     body: Json = field(repr=False)
     queue: QueueKey
     lifetime: float
-    made_at: float = field(default_factory=time.monotonic)
+    made_at: float
 
 
 def kind_of(body: Json) -> str:
@@ -118,7 +117,7 @@ class UpdateStore:
         if "update_id" not in body:
             self.next_id += 1
         full = {"update_id": update_id} | copy.deepcopy(body)
-        update = Update(update_id, kind_of(full), full, queue_of(full), lifetime_of(full, now))
+        update = Update(update_id, kind_of(full), full, queue_of(full), lifetime_of(full, now), now)
         self.waiting[update_id] = update
         self.empty.clear()
         for callback in list(self.added):

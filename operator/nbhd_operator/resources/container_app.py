@@ -128,6 +128,13 @@ def ready_revision(found: Body) -> str | None:
     return newest if newest and newest == properties.get("latestReadyRevisionName") else None
 
 
+def serves(found: Body, revision: str | None) -> bool:
+    """True while the revision takes messages, whatever else goes on: Azure moves them only to one that is ready."""
+    ready = found["properties"].get("latestReadyRevisionName")
+    deleting = found["properties"].get("provisioningState") == "Deleting"
+    return revision is not None and ready == revision and not stopped(found) and not deleting
+
+
 def endpoint(found: Body) -> str | None:
     """Where the app answers."""
     ingress = (found["properties"].get("configuration") or {}).get("ingress") or {}

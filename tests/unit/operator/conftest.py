@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import datetime
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
-from tests.unit.operator import make
 
 from nbhd_crds.api import Tenant, TenantStatus
 from nbhd_crds.api.meta import FINALIZER
@@ -29,6 +28,7 @@ from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.controller import Controller, Pace
 from nbhd_operator.queue import Backoff, WorkQueue
 from nbhd_operator.settings import OperatorSettings
+from tests.unit.operator import make
 
 QUICK = Delays(
     app=0.02, role_propagation=0.0, container_start=0.01, ready_lag=0.01, revision_timeout=5, secret_transition=0.0
@@ -41,6 +41,8 @@ class Store:
     def __init__(self) -> None:
         self.tenants: dict[Key, Tenant] = {}
         self.writes = 0
+        self.down = False
+        """True: nobody gets an answer."""
         self._version = 100
         self.watchers: list[Callable[[Tenant | None, Key], None]] = []
 
@@ -75,7 +77,12 @@ class Store:
         for watcher in self.watchers:
             watcher(tenant, key)
 
+    def _reach(self) -> None:
+        if self.down:
+            raise aiohttp.ClientConnectionError
+
     def _current(self, seen: Tenant) -> Tenant:
+        self._reach()
         self.writes += 1
         found = self.tenants.get(key_of(seen))
         if found is None or found.metadata.uid != seen.metadata.uid:
@@ -86,6 +93,7 @@ class Store:
 
     async def get(self, namespace: str, name: str) -> Tenant | None:
         await asyncio.sleep(0)
+        self._reach()
         return self.tenants.get(Key(namespace, name))
 
     async def apply_status(self, seen: Tenant, status: Mapping[str, Any], manager: str) -> Tenant:
@@ -111,7 +119,7 @@ class Operator:
     def __init__(self, store: Store, azure: Azure, settings: OperatorSettings, world: AzureWorld) -> None:
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.now: datetime.datetime | None = None
+        self.clock = make.HandClock()
         self._store, self._tasks = store, list[asyncio.Task[None]]()
         cell = make.cell(
             resourceGroup=world.resource_group,
@@ -119,9 +127,8 @@ class Operator:
             pullIdentityId=world.pull_identity_id,
             vault={"name": world.vault_name, "url": world.vault_url},
         )
-        for key in self.cache.replace(
-            store.tenants.values(), [make.plan(), make.plan("plus", cpu="2", memory="4Gi")], [cell]
-        ):
+        plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
+        for key in self.cache.replace(store.tenants.values(), plans, [cell], self.cache.known()):
             self.queue.add(key)
         self.controller = Controller(
             queue=self.queue,
@@ -130,13 +137,14 @@ class Operator:
             azure=azure,
             platform=settings.platform,
             rings=make.RINGS,
-            now=lambda: self.now or datetime.datetime.now(datetime.UTC),
-            pace=Pace(poll=Backoff(0.02, 0.1), fault=Backoff(0.02, 0.2), stalled=Backoff(0.05, 0.2)),
+            clock=self.clock,
+            pace=Pace(*(Backoff(0.02, most) for most in (0.1, 0.1, 0.2, 0.2, 0.1, 0.1))),
         )
 
     def start(self, workers: int = 4) -> None:
         self._store.watchers.append(self._seen)
-        self._tasks = [asyncio.create_task(self.controller.work()) for _ in range(workers)]
+        forever = [self.controller.deadlines.run(), *(self.controller.work() for _ in range(workers))]
+        self._tasks = [asyncio.create_task(work) for work in forever]
 
     def _seen(self, tenant: Tenant | None, key: Key) -> None:
         for concerned in self.cache.put_tenant(tenant) if tenant else self.cache.drop_tenant(key):

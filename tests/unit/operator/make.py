@@ -7,6 +7,7 @@ from typing import Any
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring, Purpose
 from nbhd_operator.cache import Cache
 from nbhd_operator.settings import Platform
@@ -27,6 +28,20 @@ _PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
 RINGS: dict[str, Keyring] = {
     purpose: Keyring(purpose, {"k1": bytes([number]) * 32}) for number, purpose in enumerate(_PURPOSES)
 }
+
+
+class HandClock(Clock):
+    """A clock that a test moves; it stands still in between."""
+
+    def __init__(self, now: datetime.datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime.datetime:
+        return self.now
+
+    def pause_before(self, moment: datetime.datetime) -> float:
+        """Looks often: the test may move it at any moment."""
+        return 0.0 if moment <= self.now else 0.005
 
 
 def at(days: float) -> datetime.datetime:
@@ -87,7 +102,8 @@ def cell(name: str = "cell-1", **spec: Any) -> Cell:
 def cache(*tenants: Tenant, plans: tuple[Plan, ...] | None = None, cells: tuple[Cell, ...] | None = None) -> Cache:
     """A cache with one Plan and one Cell unless told otherwise."""
     found = Cache()
-    found.replace(tenants, plans if plans is not None else (plan(),), cells if cells is not None else (cell(),))
+    plans, cells = (plan(),) if plans is None else plans, (cell(),) if cells is None else cells
+    found.replace(tenants, plans, cells, found.known())
     return found
 
 

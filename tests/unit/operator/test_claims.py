@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from nbhd_operator.claims import chat_owner, id_owner
 from tests.unit.operator import make
 from tests.unit.operator.make import at
-
-from nbhd_operator.claims import chat_owner, id_owner
 
 OLD = make.tenant("old", telegram=make.telegram(), meta={"creationTimestamp": at(-5)})
 YOUNG = make.tenant("young", telegram=make.telegram(), meta={"creationTimestamp": at(-1)})

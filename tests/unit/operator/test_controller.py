@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.operator import make
-from tests.unit.operator.conftest import Stage
 
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.meta import FINALIZER
+from nbhd_operator.cache import Key
+from tests.unit.operator import make
+from tests.unit.operator.conftest import Stage
 
 NAME = "nbhd-anna00000000"
 ALL = {kind: [NAME] for kind in ("apps", "identities", "roles", "secrets")}
@@ -81,14 +82,12 @@ async def test_an_ended_subscription_keeps_its_data_until_retention_is_over(stag
     stage.store.put(make.tenant(billing=make.billing("active"), telegram=make.telegram()))
     operator = stage.operator()
     await stage.phase("Ready")
-    operator.now = make.NOW
     stage.store.edit(billing=make.billing("canceled", endedAt="2026-11-20T00:00:00Z"))
     ended = await stage.phase("Ended")
     assert stage.owned == ALL
     assert ended.status.entitlement is not None
     assert ended.status.entitlement.until is not None
-    operator.now = ended.status.entitlement.until
-    operator.queue.add(next(iter(stage.store.tenants)))
+    operator.clock.now = ended.status.entitlement.until
     gone = await stage.until(lambda t: t and t.status.identity is None)
     assert stage.owned == NOTHING
     assert (gone.status.phase, gone.status.endpoint, gone.status.credentials) == ("Ended", None, None)
@@ -236,6 +235,33 @@ async def test_a_passing_fault_passes(stage: Stage, method: str, path: str, stat
     stage.world.fail_next(method, path, status, code)
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
+    await stage.phase("Ready")
+
+
+@pytest.mark.parametrize("path", ["userAssignedIdentities", "secrets/", "roleAssignments", "containerApps"])
+async def test_the_api_server_may_be_away_for_a_while(stage: Stage, path: str) -> None:
+    stage.store.put(make.tenant(**SERVED))
+    operator = stage.operator()
+    held = stage.world.hold("PUT", path)
+    await held.reached()
+    stage.store.down = True
+    held.release()
+    await stage.until(lambda _: operator.queue.attempts(Key("ns", "anna")) > 5)
+    stage.store.down = False
+    await stage.phase("Ready")
+    assert stage.owned == ALL
+
+
+async def test_a_tenant_that_was_made_anew_while_the_api_server_was_away(stage: Stage) -> None:
+    stage.store.put(make.tenant(**SERVED))
+    operator = stage.operator()
+    held = stage.world.hold("PUT", "containerApps")
+    await held.reached()
+    stage.store.watchers.clear()  # nobody tells us
+    anew = make.tenant(**SERVED, meta={"uid": "uid-anew"})
+    stage.store.put(anew)
+    held.release()
+    await stage.until(lambda _: operator.cache.tenants[Key("ns", "anna")].metadata.uid == "uid-anew")
     await stage.phase("Ready")
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.operator import make
-from tests.unit.operator.conftest import Operator, Stage
-from tests.unit.operator.test_controller import NAME, SERVED
 
 from nbhd_operator.cache import Key
 from nbhd_operator.drift import DriftScan
@@ -13,6 +10,9 @@ from nbhd_operator.errors import Fault
 from nbhd_operator.resources.base import Place
 from nbhd_operator.resources.container_app import body
 from nbhd_operator.situation import assess
+from tests.unit.operator import make
+from tests.unit.operator.conftest import Operator, Stage
+from tests.unit.operator.test_controller import NAME, SERVED
 
 
 def scan(stage: Stage, operator: Operator, found: list[Key]) -> DriftScan:

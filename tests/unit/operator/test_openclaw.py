@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.operator import make
-
 from nbhd_operator import openclaw
 from nbhd_operator.resources import secret
+from tests.unit.operator import make
 
 TENANT = make.tenant(telegram=make.telegram(42), preferences={"timeZone": "Europe/Berlin"})
 

@@ -6,10 +6,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.unit.operator import make
 
 from nbhd_operator.placement import cell_of
 from nbhd_operator.plans import Unresolved
+from tests.unit.operator import make
 
 ONE, TWO, SHUT = make.cell("one"), make.cell("two"), make.cell("shut", unschedulable=True)
 

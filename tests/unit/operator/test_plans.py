@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.operator import make
 
 from nbhd_operator.plans import Unresolved, plan_of
+from tests.unit.operator import make
 
 BASIC, PLUS = make.plan("basic"), make.plan("plus")
 

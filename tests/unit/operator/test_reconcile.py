@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.operator import make
-from tests.unit.operator.make import GROUP_ID, at
 
 from nbhd_crds.api import Tenant
 from nbhd_operator.reconcile import (
@@ -25,11 +23,16 @@ from nbhd_operator.resources import ORDER
 from nbhd_operator.resources.base import State
 from nbhd_operator.resources.container_app import body
 from nbhd_operator.situation import Aim, settled
+from tests.unit.operator import make
+from tests.unit.operator.make import GROUP_ID, at
 
 IDENTITY_ID = f"{GROUP_ID}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nbhd-anna00000000"
 SECRET_URL = "https://vault.vault.azure.net/secrets/nbhd-anna00000000/v1"
 FORCE = {"version": 1, "botKey": "k1", "webhookKey": "k1"}
 PLACED = {"cell": "cell-1", "credentials": FORCE}
+SERVES = {"type": "AppReady", "status": "True", "reason": "Serving", "message": "", "observedGeneration": 1,
+          "lastTransitionTime": at(-1)}  # fmt: skip
+STOPPED = SERVES | {"status": "False", "reason": "PastDue"}
 KINDS = [resource.kind for resource in ORDER]
 
 
@@ -87,6 +90,11 @@ def shown(step: Step) -> str:
             return f"Rest {outcome.value}"
         case _:
             return type(step).__name__
+
+
+def test_each_kind_comes_after_what_it_depends_on() -> None:
+    for place, resource in enumerate(ORDER):
+        assert set(resource.depends_on) <= set(KINDS[:place])
 
 
 def test_creating_walks_the_order_and_looks_before_each_change() -> None:
@@ -158,7 +166,8 @@ def test_credentials_are_announced_before_the_app_gets_them() -> None:
         ({}, {"revision": "rev-0"}, None, "Probe"),
         ({}, {}, False, "Rest progress"),
         ({}, {}, True, "Rest settled"),
-        ({}, {"revision": "rev-1"}, None, "Rest settled"),  # it answered once: sleepers are not woken
+        ({}, {"revision": "rev-1", "conditions": [SERVES]}, None, "Rest settled"),  # sleepers are not woken
+        ({}, {"revision": "rev-1", "conditions": [STOPPED]}, None, "Probe"),  # it was stopped and started again
         ({"provisioningState": "Failed"}, {}, None, "Rest stalled"),
     ],
 )
@@ -175,8 +184,40 @@ def test_nothing_is_changed_while_azure_works_on_it() -> None:
     assert shown(decide(make.situation(tenant), seen)) == "Rest progress"
 
 
+@pytest.mark.parametrize(
+    ("app", "told", "said"),
+    [
+        ({"provisioningState": "InProgress", "latestRevisionName": "rev-2"}, SERVES, None),  # as before
+        ({"latestRevisionName": "rev-2"}, SERVES, None),
+        ({"provisioningState": "InProgress", "latestReadyRevisionName": ""}, SERVES, "Starting"),  # made again
+        ({"provisioningState": "InProgress", "runningStatus": "Stopped"}, STOPPED, "Starting"),
+        ({"provisioningState": "InProgress"}, STOPPED, "Starting"),
+    ],
+)
+def test_an_update_does_not_say_that_the_app_is_down(
+    app: dict[str, Any], told: dict[str, Any], said: str | None
+) -> None:
+    tenant = served(status={"revision": "rev-1", "conditions": [told]})
+    step = decide(make.situation(tenant), states(tenant, **app))
+    assert isinstance(step, Rest)
+    assert (step.app.reason if step.app else None) == said
+
+
+def test_what_fails_again_and_again_stays_stalled_in_between() -> None:
+    tenant = served()
+    first = decide(make.situation(tenant), states(tenant, provisioningState="Failed"))
+    assert isinstance(first, Rest)
+    assert first.app
+    told = SERVES | {"status": "False", "reason": first.app.reason, "message": first.app.message}
+    tenant = served(status={"conditions": [told]})
+    assert shown(decide(make.situation(tenant), states(tenant, provisioningState="Failed"))) == "Apply containerApp"
+    trying = decide(make.situation(tenant), states(tenant, provisioningState="InProgress"))
+    assert isinstance(trying, Rest)
+    assert (trying.outcome, trying.problem) == (Outcome.PROGRESS, first.problem)
+
+
 def test_what_somebody_else_changed_is_put_back_and_named() -> None:
-    tenant = served(status={"revision": "rev-1"})
+    tenant = served(status={"revision": "rev-1", "conditions": [SERVES]})
     seen = states(tenant)
     app = seen["containerApp"]
     assert app is not None

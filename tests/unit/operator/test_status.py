@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.operator import make
-from tests.unit.operator.make import at
-from tests.unit.operator.test_reconcile import FORCE, PLACED, served, states
 
 from nbhd_crds.api import Tenant, TenantStatus
 from nbhd_operator.finding import Finding
 from nbhd_operator.reconcile import Outcome, Rest, decide
 from nbhd_operator.status import report
+from tests.unit.operator import make
+from tests.unit.operator.make import at
+from tests.unit.operator.test_reconcile import FORCE, PLACED, served, states
 
 GOOD = Finding("True", "Fine", "Fine.")
 

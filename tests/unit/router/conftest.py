@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from nbhd_crds.identity import Keyring
 from nbhd_local.web import serve
-from nbhd_router import grants, spool
+from nbhd_router import announcements, grants, spool
 from nbhd_router.database import Database
 from nbhd_router.directory import Directory, TenantView
 from nbhd_router.grants import Grants
@@ -49,6 +50,9 @@ def tenant(
     resource_version: int = 1,
     deleting: bool = False,
     conditions: list[dict[str, str]] | None = None,
+    reason: str = "Test",
+    until: str | None = None,
+    billing: dict[str, str] | None = None,
 ) -> TenantView:
     """A Tenant as the watch reports it; ``served`` says that the operator has confirmed the chat."""
     metadata: dict[str, Any] = {
@@ -66,7 +70,9 @@ def tenant(
         if served:
             status["chatId"] = chat
     if state is not None:
-        status["entitlement"] = {"state": state, "reason": "Test"}
+        status["entitlement"] = {"state": state, "reason": reason} | ({"until": until} if until else {})
+    if billing is not None:
+        spec["billing"] = billing
     if endpoint is not None:
         status["endpoint"] = endpoint
     if previous is not None:
@@ -230,7 +236,7 @@ async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
     """A kit with two active tenants, of Alice and of Bob, without endpoints."""
     api = BotApi()
     path = tmp_path / "spool.sqlite"
-    database = Database(path, spool.SCHEMA + grants.SCHEMA)
+    database = Database(path, spool.SCHEMA + grants.SCHEMA + announcements.SCHEMA)
     async with aiohttp.ClientSession() as session, serve(api.app()) as api.url:
         telegram = Telegram(session, api.url, TOKEN)
         directory = Directory()
@@ -239,12 +245,12 @@ async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
         yield Kit(
             path,
             database,
-            Spool(database),
-            Grants(database),
+            Spool(database, clock=time.time),
+            Grants(database, clock=time.time),
             session,
             api,
             telegram,
-            Notices(telegram, Texts(LINK)),
+            Notices(telegram, Texts(LINK), clock=lambda: datetime.datetime.now(datetime.UTC)),
             directory,
             Metrics(),
             Keyring("bot", {"k1": b"b" * 32, "k2": b"B" * 32}),

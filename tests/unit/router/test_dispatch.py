@@ -78,7 +78,7 @@ async def make(kit: Kit) -> AsyncIterator[Make]:
     rigs: list[Rig] = []
 
     def of(**timing: float) -> Rig:
-        rigs.append(Rig(kit, Timing(**timing)))
+        rigs.append(Rig(kit, Timing(**{"patience": 0} | timing)))
         return rigs[-1]
 
     yield of
@@ -91,27 +91,27 @@ def row(kind: str = "message", spec_id: str = ALICE_ID, generation: int = 1) -> 
 
 
 @pytest.mark.parametrize(
-    ("waiting", "route", "now", "decision"),
+    ("waiting", "route", "expired", "decision"),
     [
-        (row(), READY, 0, Deliver()),
-        (row(spec_id=""), READY, 0, Deliver()),
-        (row(spec_id=BOB_ID), READY, 0, Close("Relinked", None)),
-        (row(generation=2), READY, 0, Close("Relinked", None)),
-        (row(), READY, 10, Close("Expired", Text.NOT_DELIVERED)),
-        (row(), Route(State.PREPARING, ALICE_ID, 1), 0, Wait("Preparing")),
-        (row(), Route(State.PREPARING), 0, Wait("Preparing")),
-        (row(), Route(State.UNKNOWN), 0, Wait("DirectoryNotFresh")),
-        (row(), Route(State.UNKNOWN), 10, Close("Expired", Text.NOT_DELIVERED)),
-        (row(spec_id=""), Route(State.NOT_LINKED), 0, Close("NotLinked", Text.NOT_LINKED)),
-        (row(), Route(State.NOT_LINKED), 0, Close("NotLinked", Text.NOT_LINKED)),
-        (row(), Route(State.AWAITING_PAYMENT, ALICE_ID, 1), 0, Close("AwaitingPayment", Text.AWAITING_ACCOUNT)),
-        (row(), Route(State.SUSPENDED, ALICE_ID, 1), 0, Close("Suspended", Text.SUSPENDED)),
-        (row(), Route(State.ENDED, ALICE_ID, 1), 0, Close("Ended", Text.ENDED)),
-        (row(), Route(State.STALLED, ALICE_ID, 1), 0, Close("Stalled", Text.TROUBLE)),
+        (row(), READY, False, Deliver()),
+        (row(spec_id=""), READY, False, Deliver()),
+        (row(spec_id=BOB_ID), READY, False, Close("Relinked", None)),
+        (row(generation=2), READY, False, Close("Relinked", None)),
+        (row(), READY, True, Close("Expired", Text.NOT_DELIVERED)),
+        (row(), Route(State.PREPARING, ALICE_ID, 1), False, Wait("Preparing")),
+        (row(), Route(State.PREPARING), False, Wait("Preparing")),
+        (row(), Route(State.UNKNOWN), False, Wait("DirectoryNotFresh")),
+        (row(), Route(State.UNKNOWN), True, Close("Expired", Text.NOT_DELIVERED)),
+        (row(spec_id=""), Route(State.NOT_LINKED), False, Close("NotLinked", Text.NOT_LINKED)),
+        (row(), Route(State.NOT_LINKED), False, Close("NotLinked", Text.NOT_LINKED)),
+        (row(), Route(State.AWAITING_PAYMENT, ALICE_ID, 1), False, Close("AwaitingPayment", Text.AWAITING_ACCOUNT)),
+        (row(), Route(State.SUSPENDED, ALICE_ID, 1), False, Close("Suspended", Text.SUSPENDED)),
+        (row(), Route(State.ENDED, ALICE_ID, 1), False, Close("Ended", Text.ENDED)),
+        (row(), Route(State.STALLED, ALICE_ID, 1), False, Close("Stalled", Text.TROUBLE)),
     ],
 )
-def test_what_to_do_with_the_oldest_update(waiting: Row, route: Route, now: float, decision: object) -> None:
-    assert decide(waiting, route, 10, now) == decision
+def test_what_to_do_with_the_oldest_update(waiting: Row, route: Route, expired: bool, decision: object) -> None:
+    assert decide(waiting, route, expired=expired) == decision
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,41 @@ async def test_a_chat_that_waits_sees_typing_and_one_sentence(
     assert kit.api.said(ALICE) == [TEXTS.say(Text.WAKING)]
 
 
+async def test_a_sleeper_that_takes_long_gets_the_message_once_and_the_chat_is_told_once(
+    make: Make, kit: Kit, containers: dict[int, Container], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbhd_router.dispatch._BACKOFF", (0.02,))
+    rig = make(typing_after=0.01, typing_every=0.02, text_after=0.05)
+    await rig.dispatcher.start()
+    kit.directory.set(tenant(ALICE_ID, ALICE, endpoint="http://127.0.0.1:9", resource_version=3))
+    await rig.put(message(1, ALICE))
+    await rig.put(message(2, ALICE))
+    await kit.until(lambda: kit.metrics.value("attempts", outcome="retry", reason="ClientConnectorError") > 2)
+    containers[ALICE].script = [(503, None), (404, None), (502, None), (200, None)]
+    kit.directory.set(tenant(ALICE_ID, ALICE, endpoint=containers[ALICE].url, resource_version=4))
+    await kit.until(lambda: len(containers[ALICE].seen) >= 3)
+    await rig.idle()
+    assert containers[ALICE].accepted == [1, 2]
+    assert kit.api.said(ALICE) == [TEXTS.say(Text.WAKING)]
+    assert kit.api.count("sendChatAction") > 1
+
+
+async def test_a_clock_that_jumps_while_a_message_waits_loses_nothing(
+    make: Make, kit: Kit, containers: dict[int, Container]
+) -> None:
+    rig = make(patience=60)
+    await rig.dispatcher.start()
+    kit.directory.set(tenant(ALICE_ID, ALICE, resource_version=3))
+    await rig.put(message(1, ALICE))
+    for ahead in (8 * 86400, -8 * 86400, 86400):
+        rig.ahead = ahead
+        rig.dispatcher.changed(ALICE)
+    kit.directory.set(tenant(ALICE_ID, ALICE, endpoint=containers[ALICE].url, resource_version=4))
+    await rig.idle()
+    assert containers[ALICE].accepted == [1]
+    assert kit.api.calls == []
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
@@ -315,6 +350,17 @@ async def test_a_miss_in_a_stale_directory_is_not_answered(make: Make, kit: Kit)
     assert kit.api.calls == []
     fresh = True
     await kit.until(lambda: kit.api.said(5555) == [TEXTS.say(Text.NOT_LINKED)])
+
+
+async def test_a_known_chat_is_served_from_a_stale_directory(
+    make: Make, kit: Kit, containers: dict[int, Container]
+) -> None:
+    kit.directory.fresh = lambda: False  # the API server is away
+    rig = make()
+    await rig.dispatcher.start()
+    await rig.put(message(1, ALICE))
+    await rig.idle()
+    assert containers[ALICE].accepted == [1]
 
 
 async def test_what_was_written_to_one_assistant_never_reaches_the_next_owner(

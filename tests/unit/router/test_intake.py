@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -38,7 +39,8 @@ class Client:
 @pytest.fixture
 async def client(kit: Kit) -> AsyncIterator[Client]:
     woken: list[Lane] = []
-    intake = Intake(BOT, SECRETS, Spool(kit.database, cap=3), kit.directory, kit.notices, kit.metrics, woken.append)
+    spool = Spool(kit.database, clock=time.time, cap=3)
+    intake = Intake(BOT, SECRETS, spool, kit.directory, kit.notices, kit.metrics, woken.append)
     async with serve(intake.app()) as url:
         yield Client(kit, url, woken)
 

@@ -80,10 +80,7 @@ class Dialogue:
         kit.directory.set(carol)
         self.store = Store(as_object(carol))
         self.now = kit.now
-        self.ticks = 0.0
-        self.linking = Linking(
-            kit.link_ring, "nbhd", kit.directory, self.store, clock=lambda: self.now, monotonic=lambda: self.ticks
-        )
+        self.linking = Linking(kit.link_ring, "nbhd", kit.directory, self.store, clock=lambda: self.now)
 
     def token(self, generation: int = 0, spec_id: str = CAROL_ID) -> str:
         return mint_link(self.kit.link_ring, "nbhd", spec_id, generation, self.kit.now)
@@ -175,7 +172,7 @@ def test_guessing_is_limited_per_user(kit: Kit) -> None:
         assert dialogue.linking.open("guess", CAROL, CAROL).text is Text.LINK_BROKEN
     assert dialogue.open().text is Text.TOO_MANY_TRIES
     assert dialogue.open(chat=5).text is Text.CONFIRM
-    dialogue.ticks = 601
+    dialogue.now += datetime.timedelta(seconds=601)
     assert dialogue.open().text is Text.CONFIRM
 
 
@@ -292,6 +289,23 @@ async def test_groups_are_refused_politely_and_foreign_buttons_ignored(kit: Kit)
     await commands.answer(json.dumps(button(2, -5, asked.confirm, user=5)).encode())
     assert dialogue.store.applied == []
     assert kit.api.calls[-1].method == "answerCallbackQuery"
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("Active", Text.WELCOME_BACK),
+        ("Grace", Text.WELCOME_BACK),
+        ("Suspended", Text.PAUSED),
+        ("Ended", Text.ENDED),
+        ("Pending", Text.AWAITING_ACCOUNT),
+    ],
+)
+async def test_who_starts_again_hears_how_things_are(kit: Kit, state: str, text: Text) -> None:
+    kit.directory.set(tenant(BOB_ID, BOB, state=state, resource_version=2))
+    commands = Commands(Dialogue(kit).linking, kit.directory, kit.notices)
+    await commands.answer(json.dumps(message(1, BOB, "/start")).encode())
+    assert kit.api.said(BOB) == [TEXTS.say(text, account_code(BOB_ID))]
 
 
 async def test_no_welcome_to_a_linked_chat_that_is_not_known_yet(kit: Kit) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +22,7 @@ A, B = Lane(BOT, 1), Lane(BOT, 2)
 SECRET = "s" * 32
 
 SERVER = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from nbhd_local.web import serve
 from nbhd_router import grants, spool
@@ -32,7 +33,7 @@ from nbhd_router.metrics import Metrics
 from nbhd_router.spool import Spool
 
 async def main():
-    store = Spool(Database(Path(sys.argv[1]), spool.SCHEMA + grants.SCHEMA), cap=10**6)
+    store = Spool(Database(Path(sys.argv[1]), spool.SCHEMA + grants.SCHEMA), clock=time.time, cap=10**6)
     intake = Intake(424242, [sys.argv[2]], store, Directory(), None, Metrics(), lambda lane: None)
     async with serve(intake.app()) as url:
         print(url, flush=True)
@@ -70,7 +71,7 @@ async def test_a_repeated_update_is_stored_once_even_after_it_is_done(kit: Kit) 
 
 
 async def test_a_lane_takes_no_more_than_its_cap(kit: Kit) -> None:
-    small = Spool(kit.database, cap=2)
+    small = Spool(kit.database, clock=time.time, cap=2)
     assert [await small.put(update(A, n)) for n in range(4)] == ["stored", "stored", "overflow", "overflow"]
     assert await small.put(update(A, 3)) == "duplicate"
     assert await small.put(update(B, 10)) == "stored"
@@ -112,7 +113,7 @@ async def test_what_waits_is_found_again_after_a_restart(kit: Kit) -> None:
     await kit.spool.put(Incoming(A, 1, "message", b"body", "someone", 4))
     await kit.database.close()
     database = Database(kit.path, spool.SCHEMA + grants.SCHEMA)
-    again = Spool(database)
+    again = Spool(database, clock=time.time)
     assert await again.recover() == [A]
     row = await again.next(A)
     await database.close()

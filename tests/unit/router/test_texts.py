@@ -25,7 +25,7 @@ def test_no_text_speaks_of_money(text: Text) -> None:
 
 @pytest.mark.parametrize("text", list(Text), ids=lambda text: text.name)
 def test_links_lead_to_the_account_page_only(text: Text) -> None:
-    assert set(re.findall(r"\{(\w*)\}", text.value)) <= {"link", "account"}
+    assert set(re.findall(r"\{(\w*)\}", text.value)) <= {"link", "account", "until"}
     said = Texts("https://account.example/me").say(text, "ABC123")
     assert set(re.findall(r"(?:https?://|www\.|t\.me/)\S*", said)) <= {"https://account.example/me"}
 

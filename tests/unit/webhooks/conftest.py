@@ -59,6 +59,8 @@ class MemoryTenants:
 
     async def list(self, namespace: str) -> list[Tenant]:
         assert namespace == "tenants"
+        if self.failure:
+            raise self.failure
         return [*self.objects.values()]
 
     async def create(self, namespace: str, name: str, spec_id: str) -> Tenant:
@@ -99,10 +101,20 @@ def now() -> datetime.datetime:
     return NOW
 
 
+class Stripe(StripeWorld):
+    """The local Stripe, without delays and with a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self._ahead = datetime.timedelta()
+        super().__init__(latency=(0, 0), clock=lambda: datetime.datetime.now(datetime.UTC) + self._ahead)
+
+    def clock_moves(self, by: datetime.timedelta) -> None:
+        self._ahead += by
+
+
 @pytest.fixture
-async def world() -> AsyncIterator[StripeWorld]:
-    """The local Stripe, without delays."""
-    async with StripeWorld(latency=(0, 0)) as made:
+async def world() -> AsyncIterator[Stripe]:
+    async with Stripe() as made:
         yield made
 
 

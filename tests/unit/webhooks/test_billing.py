@@ -162,6 +162,80 @@ def test_several_items() -> None:
     assert (found.current_period_end, found.grace_since) == (at(END - 5), at(START + 5))
 
 
+BEFORE, MONTH = START - 2_592_000, 2_592_000
+
+
+def invoice(status: str, start: int, **changes: Any) -> dict[str, Any]:
+    """An invoice for the period that begins at ``start``, with a proration of the period before."""
+    lines = [{"period": {"start": start, "end": start + MONTH}}, {"period": {"start": start - 9000, "end": start}}]
+    return {
+        "id": f"in_{start}",
+        "status": status,
+        "created": start + 60,
+        "period_start": start - MONTH,
+        "lines": {"data": lines},
+        "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}},
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("invoices", "since"),
+    [
+        pytest.param([], START, id="no invoices: the period that runs"),
+        pytest.param([invoice("open", START)], START, id="one unpaid period"),
+        pytest.param(
+            [invoice("open", START), invoice("open", BEFORE), invoice("paid", BEFORE - MONTH)],
+            BEFORE,
+            id="the second unpaid period does not restart grace",
+        ),
+        pytest.param(
+            [invoice("open", START), invoice("uncollectible", BEFORE), invoice("paid", 0)], BEFORE, id="written off"
+        ),
+        pytest.param(
+            [invoice("open", START), invoice("paid", BEFORE), invoice("open", BEFORE - MONTH)],
+            START,
+            id="an old debt before a paid period is another story",
+        ),
+        pytest.param(
+            [invoice("draft", START + 5), invoice("open", START), invoice("void", BEFORE)], START, id="draft, void"
+        ),
+        pytest.param(
+            [invoice("open", START), invoice("paid", START, parent=None), invoice("open", BEFORE)],
+            BEFORE,
+            id="of another subscription",
+        ),
+        pytest.param(
+            [invoice("open", BEFORE, parent=None, subscription="sub_1")], BEFORE, id="the shape of old API versions"
+        ),
+        pytest.param(
+            [invoice("open", BEFORE, parent=None, subscription={"id": "sub_1"})], BEFORE, id="the same, expanded"
+        ),
+        pytest.param([invoice("open", BEFORE, lines={"data": [{}]})], BEFORE + 60, id="lines that say nothing"),
+    ],
+)
+def test_grace_counts_from_the_first_unpaid_period(invoices: list[dict[str, Any]], since: int) -> None:
+    found = billing("cus_1", [subscription("past_due")], KEYS, invoices)
+    assert found.grace_since == at(since)
+    assert billing("cus_1", [subscription("active")], KEYS, invoices).grace_since is None
+
+
+@pytest.mark.parametrize("status", ["canceled", "incomplete_expired"])
+@pytest.mark.parametrize(
+    ("facts", "ended"),
+    [
+        ({"ended_at": LATER, "canceled_at": START}, LATER),
+        ({"canceled_at": START}, END),
+        ({"cancel_at": LATER}, LATER),
+        ({"items": None, "canceled_at": LATER}, LATER),
+        ({"items": None}, START),
+    ],
+)
+def test_an_end_always_has_a_date_never_too_early(status: str, facts: dict[str, Any], ended: int) -> None:
+    found = billing("cus_1", [subscription(status, **facts)], KEYS)
+    assert found.ended_at == at(ended)
+    assert found.cancel_at is None
+
+
 times = st.none() | st.integers(START, LATER)
 prices = st.sampled_from(["price_1", "price_2", "price_9"])
 subscriptions_of_a_customer = st.lists(
@@ -201,7 +275,16 @@ junk = st.recursive(
 FIELDS = ["id", "status", "items", "plan", "created", "cancel_at", "cancel_at_period_end", "ended_at"]
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), junk))
-def test_no_shape_breaks_it_and_the_result_survives_the_wire(strange: dict[str, Any]) -> None:
-    found = billing("cus_1", [strange], KEYS)
+INVOICE_FIELDS = ["status", "lines", "parent", "subscription", "created"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), junk),
+    st.lists(st.dictionaries(st.sampled_from(INVOICE_FIELDS), junk), max_size=3),
+)
+def test_no_shape_breaks_it_and_the_result_survives_the_wire(
+    strange: dict[str, Any], invoices: list[dict[str, Any]]
+) -> None:
+    billing("cus_1", [strange | {"status": "past_due"}], KEYS, invoices)
+    found = billing("cus_1", [strange], KEYS, invoices)
     assert Billing.model_validate(found.wire()) == found

@@ -84,6 +84,7 @@ async def test_the_plans_and_their_prices(client: Client) -> None:
     assert "Basic &lt;b&gt;" in page
     assert "$5 / month" in page
     assert '<form method="post" action="/subscribe/basic">' in page
+    assert 'aria-label="Subscribe to Basic &lt;b&gt;"' in page
 
 
 async def test_every_answer_keeps_to_itself(client: Client) -> None:
@@ -92,6 +93,7 @@ async def test_every_answer_keeps_to_itself(client: Client) -> None:
             policy = response.headers["Content-Security-Policy"]
             assert policy.startswith("default-src 'none'; ")
             assert STYLE_HASH in policy
+            assert "; img-src data:; " in policy
             assert "form-action 'self' https: http://127.0.0.1:* http://localhost:*;" in policy
             assert response.headers["Referrer-Policy"] == "no-referrer"
             assert response.headers["Cache-Control"] == "no-store"
@@ -99,6 +101,14 @@ async def test_every_answer_keeps_to_itself(client: Client) -> None:
             assert not re.search(r'(src|href)="(https?:)?//(?!t\.me/)', text)
             assert "<script" not in text
     assert "url(" not in STYLE
+
+
+async def test_addresses_that_are_not_pages_lead_back_to_the_plans(client: Client) -> None:
+    for path, wanted in (("/nothing/here", 404), ("/subscribe/basic", 405)):
+        status, page = await see(client, path)
+        assert (status, "No such page" in page, '<a href="/">' in page) == (wanted, True, True)
+    async with client.post("/nothing/here") as response:
+        assert (response.status, await response.text()) == (404, "404: Not Found")
 
 
 async def test_a_plan_that_is_not_sold(client: Client) -> None:
@@ -137,7 +147,7 @@ async def test_the_link_after_payment(client: Client, world: StripeWorld, tenant
     read = read_link(KEYS, "nbhd", token, now)
     assert (read.spec_id, read.generation) == (spec_id, 0)
     assert account_code(spec_id) in page
-    assert "<svg" in page
+    assert page.index(account_code(spec_id)) < page.index("<svg"), "the code to compare comes before the scanning"
     assert "15 minutes" in page
     assert spec_id not in page
     assert customer not in page

@@ -7,8 +7,10 @@ import datetime
 from typing import Any
 
 import pytest
+from aiohttp import ClientConnectionError
 
 from nbhd_local.stripe import DeliveryPolicy, StripeWorld
+from nbhd_local.waiting import eventually
 from nbhd_webhooks.resync import Resync
 from nbhd_webhooks.stripe_api import StripeApi, StripeUnavailableError
 from nbhd_webhooks.sync import Sync
@@ -20,12 +22,10 @@ def sync(api: StripeApi, tenants: Any) -> Sync:
 
 
 @pytest.fixture
-def resync(sync: Sync, api: StripeApi, tenants: Any) -> Resync:
+def resync(sync: Sync, api: StripeApi) -> Resync:
     return Resync(
         sync,
         api,
-        tenants,
-        namespace="tenants",
         lookup_keys={},
         every=datetime.timedelta(milliseconds=1),
         clock=lambda: datetime.datetime.now(datetime.UTC),
@@ -70,6 +70,39 @@ async def test_a_sweep_finds_what_has_no_event_and_writes_nothing_else(
     assert statuses(tenants) == ["active", "past_due"]
     await resync.sweep()
     assert tenants.writes == ["apply billing"]
+
+
+async def test_grace_keeps_its_start_when_the_next_period_is_not_paid_either(
+    resync: Resync, sync: Sync, api: StripeApi, world: Any, price: str, tenants: Any
+) -> None:
+    subscription = await buy(api, world, price)
+    world.fail_payment(subscription)
+    await resync.sweep()
+    (tenant,) = tenants.objects.values()
+    since = tenant.spec.billing.grace_since
+    world.clock_moves(datetime.timedelta(days=31))
+    world.end_period(subscription, card_works=False)
+    await resync.sweep()
+    (tenant,) = tenants.objects.values()
+    assert tenant.spec.billing.grace_since == since
+    assert tenant.spec.billing.current_period_end > since + datetime.timedelta(days=50)
+    world.pay_again(subscription)
+    await sync.customer(tenant.spec.billing.customer_id)
+    world.end_period(subscription, card_works=False)
+    await sync.customer(tenant.spec.billing.customer_id)
+    (tenant,) = tenants.objects.values()
+    assert tenant.spec.billing.grace_since > since + datetime.timedelta(days=30)
+
+
+async def test_an_api_server_that_is_away_is_one_line_of_the_log(
+    resync: Resync, tenants: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenants.failure = ClientConnectionError()
+    running = asyncio.create_task(resync.run())
+    await eventually(lambda: len(caplog.records) > 1, "two passes", every=0.005)
+    running.cancel()
+    assert {record.message for record in caplog.records} == {"resync failed"}
+    assert not any(record.exc_info for record in caplog.records)
 
 
 async def test_one_failing_customer_does_not_stop_the_others(

@@ -26,6 +26,7 @@ class FakeStripe:
 
     def __init__(self) -> None:
         self.current: list[dict[str, Any]] = []
+        self.bills: list[dict[str, Any]] = []
         self.calls = 0
         self.failure: Exception | None = None
         self.on_list: Callable[[], None] = lambda: None
@@ -46,6 +47,10 @@ class FakeStripe:
             raise self.failure
         self.on_list()
         return answer
+
+    async def invoices(self, customer_id: str) -> list[dict[str, Any]]:
+        assert customer_id == "cus_1"
+        return list(self.bills)
 
 
 def subscription(status: str = "active", name: str = "sub_1") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import json
 import random
 from collections import Counter
@@ -37,6 +38,18 @@ async def test_events_are_signed_and_out_of_order(
     typed = await client.v1.events.list_async({"types": ["invoice.paid", "checkout.session.completed"]})
     assert {event.type for event in typed.data} == {"invoice.paid", "checkout.session.completed"}
     assert (await client.v1.events.retrieve_async(made[0])).id == made[0]
+
+
+async def test_signatures_and_events_bear_the_worlds_time() -> None:
+    now = datetime.datetime(2031, 5, 6, tzinfo=datetime.UTC)
+    async with running(clock=lambda: now) as (world, client), receiving() as (receiver, url):
+        receiver.secret, world.webhook_url = world.webhook_secret, url
+        await purchase(world, client)
+        await world.settled()
+        stamp = f"t={int(now.timestamp())},"
+        assert all(headers["Stripe-Signature"].startswith(stamp) for headers in receiver.headers)
+        assert {event["created"] for event in world.events} == {int(now.timestamp())}
+        assert {delivery.at for delivery in world.deliveries} == {now}
 
 
 async def test_a_batch_never_leaves_in_the_order_in_which_it_was_made() -> None:

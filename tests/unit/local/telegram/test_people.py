@@ -73,6 +73,24 @@ async def test_a_group_is_a_chat_of_its_own(world: TelegramWorld, api: Api) -> N
     assert (await api.call("sendMessage", chat_id=7, text="x"))["error_code"] == 403
 
 
+async def test_a_deep_link_asks_who_opens_it_once_somebody_may_be_connected(world: TelegramWorld) -> None:
+    link = f"{world.web_url}/{world.bot_username}"
+    async with aiohttp.ClientSession() as browser:
+
+        async def leads_to(query: str) -> str:
+            async with browser.get(link + query, allow_redirects=False) as response:
+                return response.headers.get("Location") or await response.text()
+
+        assert await leads_to("?start=tok") == "/chat/1001?start=tok"
+        user = world.user(7)
+        assert await leads_to("?start=tok") == "/chat/7?start=tok"
+        await user.start("tok")
+        assert await leads_to("") == "/chat/7"
+        choice = await leads_to("?start=tok")
+        assert 'href="/chat/7?start=tok"' in choice
+        assert 'href="/chat/8?start=tok"' in choice
+
+
 async def test_a_person_chats_on_the_page(world: TelegramWorld, api: Api) -> None:
     page = f"{world.web_url}/chat/7"
     async with aiohttp.ClientSession() as browser:
@@ -82,7 +100,9 @@ async def test_a_person_chats_on_the_page(world: TelegramWorld, api: Api) -> Non
             assert "http://" not in text.replace("http://127.0.0.1", "")
             assert TOKEN not in text
         async with browser.get(world.web_url) as response:
-            assert 'href="/chat/7"' in await response.text()
+            people = await response.text()
+            assert 'href="/chat/7"' in people
+            assert 'href="/chat/8">Somebody new<' in people
 
         async def act(what: str, value: str) -> int:
             async with browser.post(f"{page}/{what}", json={"value": value}) as response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import random
 from collections import Counter, defaultdict
 from typing import Any
@@ -175,6 +176,30 @@ async def test_a_stale_callback_is_given_up_and_a_message_is_not(
     refuse = False
     await settled(world)
     assert [list(update)[1] for update in receiver.accepted] == ["message"]
+
+
+async def test_a_message_is_given_up_after_a_day_of_the_worlds_clock() -> None:
+    moved = datetime.timedelta()
+
+    def clock() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC) + moved
+
+    async with (
+        running(tuning=Tuning(), clock=clock) as (world, api),
+        receiving() as (receiver, url),
+    ):
+
+        async def refuse(_update: dict[str, Any]) -> web.Response:
+            return web.Response(status=503)
+
+        receiver.answer = refuse
+        await api.result("setWebhook", url=url)
+        await world.user(1).send("x")
+        await until(lambda: len(world.attempts) == 2)
+        assert len(world.pending) == 1
+        moved = datetime.timedelta(hours=25)
+        await settled(world)
+        assert world.user(1).transcript[0].at < clock() - datetime.timedelta(hours=24)
 
 
 async def test_a_method_in_the_answer_is_executed(world: TelegramWorld, api: Api, receiver: Receiver) -> None:
