@@ -71,6 +71,8 @@ def due(tenant: TenantView, told: Mapping[Topic, Entry], now: datetime.datetime)
             yield Announcement("service", Entry("Active", "", _RETURNS[before.state]))
         elif before is not None and not before.said:
             yield Announcement("service", before)
+    elif right.state == "Ended" and right.until is None and right.reason != "RetentionOver":
+        return  # the end is not confirmed, so nobody can say yet until when the data is kept
     elif right.state in ("Grace", "Suspended", "Ended"):
         # Billing may be ahead of the operator: facts of a return, while the right still is that of the lapse.
         key = _key(billing.ended_at if right.state == "Ended" else billing.grace_since)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +19,6 @@ from nbhd_crds.client import Meta
 
 K = TypeVar("K")
 
-FRESH = 150.0  # seconds without a word from the server after which a miss proves nothing; bookmarks come every minute
 _SERVED = ("Active", "Grace")
 
 
@@ -285,8 +283,3 @@ def _version(tenant: TenantView) -> int:
     # Resource versions of one kind are comparable decimals (KEP-5504).
     version = tenant.metadata.resource_version
     return int(version) if version.isdigit() else 0
-
-
-def freshness(synced: Callable[[], bool], last_contact: Callable[[], float]) -> Callable[[], bool]:
-    """True while the watch is complete and the server was heard lately."""
-    return lambda: synced() and time.monotonic() - last_contact() < FRESH

@@ -23,7 +23,7 @@ from nbhd_router.announcements import Announcer
 from nbhd_router.commands import Commands
 from nbhd_router.database import Database
 from nbhd_router.delivery import Delivery
-from nbhd_router.directory import Directory, TenantView, freshness
+from nbhd_router.directory import Directory, TenantView
 from nbhd_router.dispatch import Dispatcher
 from nbhd_router.egress import Egress
 from nbhd_router.errors import DatabaseError
@@ -68,7 +68,7 @@ async def run(settings: RouterSettings) -> None:
             on_set=directory.set,
             on_delete=directory.delete,
         )
-        directory.fresh = freshness(watch.synced.is_set, lambda: watch.last_contact)
+        directory.fresh = lambda: watch.current
         telegram = Telegram(session, settings.telegram_url, settings.bot_token.get_secret_value())
         notices = Notices(telegram, Texts(settings.frontend_url), clock=now)
         linking = Linking(settings.link_keys, settings.platform_id, directory, Tenants(api), clock=now)

@@ -132,6 +132,7 @@ async def test_the_watch_reports_what_is_and_what_changes(
         task = asyncio.create_task(watch.run())
         await asyncio.wait_for(watch.synced.wait(), 10)
         assert there.keys() == {"before"}
+        await eventually(lambda: watch.current, "the watch to follow")
         await as_webhooks.create(namespace, "after", "after000")
         await eventually(lambda: there.keys() == {"before", "after"}, "the new Tenant")
         await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "tenant", "before")
@@ -139,6 +140,7 @@ async def test_the_watch_reports_what_is_and_what_changes(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        assert not watch.current
         # Missed while disconnected: the next list sweeps it and reports the name's new owner.
         first = there["after"]
         await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "tenant", "after")

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _PAGE = 500
 _WATCH_SECONDS = 290
+_MAX_DELAY = 5.0  # a service has one watch a kind: asking every few seconds hurts nobody
 _QUIET_SECONDS = 90.0  # the server sends a bookmark about once a minute
 
 
@@ -110,8 +111,14 @@ class Watch(Generic[T]):
         self._version = ""
         self._watch_list = True
         self._session: aiohttp.ClientSession | None = None
+        self._following = False
         self.synced = asyncio.Event()
         self.last_contact = 0.0
+
+    @property
+    def current(self) -> bool:
+        """True while the server tells us every change: only then does a missing object not exist."""
+        return self._following
 
     async def run(self) -> None:
         """Runs until cancelled; faults of the server or the network are logged and retried with a jittered back-off."""
@@ -130,7 +137,7 @@ class Watch(Generic[T]):
                     self._version = ""
                 except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, OSError) as error:
                     log.warning("watch interrupted", extra={"url": self._url, "error": repr(error)})
-                delay = 0.2 if self.last_contact > started else min(delay * 2, 30)
+                delay = 0.2 if self.last_contact > started else min(delay * 2, _MAX_DELAY)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 
     async def _list(self) -> None:
@@ -169,17 +176,22 @@ class Watch(Generic[T]):
         return False
 
     async def _follow(self) -> None:
-        async for event in self._stream({"resourceVersion": self._version}):
-            if event.type == "BOOKMARK":
-                self._version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
-                continue
-            found = self._decode(event.object)
-            if event.type == "DELETED":
-                self._known.pop(_key(found), None)
-                self._on_delete(found)
-            else:
-                self._set(found, self._known)
-            self._version = found.metadata.resource_version
+        try:
+            async for event in self._stream({"resourceVersion": self._version}):
+                self._version = self._take(event)
+        finally:
+            self._following = False
+
+    def _take(self, event: _Event) -> str:
+        if event.type == "BOOKMARK":
+            return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+        found = self._decode(event.object)
+        if event.type == "DELETED":
+            self._known.pop(_key(found), None)
+            self._on_delete(found)
+        else:
+            self._set(found, self._known)
+        return found.metadata.resource_version
 
     def _set(self, found: T, seen: dict[tuple[str, str], T]) -> None:
         key = _key(found)
@@ -205,6 +217,7 @@ class Watch(Generic[T]):
                 self._watch_list = False  # an older server
                 return
             response.raise_for_status()
+            self._following = "sendInitialEvents" not in extra
             rest = b""
             async for chunk in response.content.iter_any():
                 self.last_contact = time.monotonic()

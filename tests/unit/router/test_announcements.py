@@ -239,7 +239,8 @@ async def test_what_was_told_to_a_tenant_that_is_gone_is_forgotten(life: Life) -
         (alice(**ENDED, deleting=True), []),
         (alice("Grace"), [Text.GRACE]),
         (alice("Ended", until=LAPSE, billing={"endedAt": LAPSE}), [Text.CLOSED_FOR_GOOD]),
-        (alice("Ended"), [Text.CLOSED]),
+        (alice("Ended"), []),  # not confirmed yet
+        (alice("Ended", until=END), [Text.CLOSED]),
         (alice("Ended", reason="RetentionOver"), [Text.CLOSED_FOR_GOOD]),
         (alice("Grace", billing={"graceSince": LAPSE, "cancelAt": END}), [Text.GRACE, Text.ENDING]),
         (alice("Suspended", billing={"cancelAt": END}), [Text.PAUSED]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbhd_crds.api.tenant import Tenant
-from nbhd_router.directory import Directory, State, TenantView, freshness, route, view
+from nbhd_router.directory import Directory, State, TenantView, route, view
 
 from .conftest import ALICE, ALICE_ID, BOB, BOB_ID, tenant
 
@@ -42,13 +42,6 @@ def test_the_state_of_one_tenant(found: TenantView, state: State) -> None:
 def test_nobody_is_believed_only_while_the_index_is_fresh() -> None:
     assert route(ALICE, [], fresh=True).state is State.NOT_LINKED
     assert route(ALICE, [], fresh=False).state is State.UNKNOWN
-    synced, heard = False, 0.0
-    fresh = freshness(lambda: synced, lambda: heard)
-    assert not fresh()
-    synced = True
-    assert not fresh()
-    heard = float("inf")
-    assert fresh()
 
 
 def test_of_two_claims_the_operator_chooses() -> None:
