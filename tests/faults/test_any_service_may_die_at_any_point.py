@@ -19,9 +19,11 @@ from tests.faults.life import duplicates, lived
 from tests.faults.points import EFFECTS, POINTS, QUICK, Point
 
 _READS = {"GET", "HEAD"}
-# Requests that are no effect of a service: tokens, and what the story itself asks of Stripe as the account's owner.
+# Requests that are no effect of a service: tokens, questions that are asked by POST, and what the story itself asks of
+# Stripe as the account's owner.
 _NOT_EFFECTS = [
     ("azure", "POST", r"/oauth2/v2.0/token$"),
+    ("telegram", "POST", r"/getMe$"),
     ("stripe", "POST", r"^/v1/(products|prices|subscriptions/.*)$"),
 ]
 

@@ -13,6 +13,8 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from nbhd_local.traffic import Traffic
+
 REQUEST_SECONDS = 240.0
 """How long the service's ingress waits for an answer, a cold start included."""
 
@@ -29,6 +31,7 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _MAX_BODY = 100 * 1024 * 1024
+_SMALL = 64 * 1024  # an answer that is passed on whole, so that a fault can come between it and its reader
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
@@ -44,7 +47,7 @@ Target = Callable[[], AbstractAsyncContextManager[str]]
 """Enters with the base URL of a ready replica, counts the request while inside; raises ``Refused``."""
 
 
-def application(target: Target, client: aiohttp.ClientSession) -> web.Application:
+def application(target: Target, client: aiohttp.ClientSession, traffic: Traffic) -> web.Application:
     """The reverse proxy of one app."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -54,7 +57,7 @@ def application(target: Target, client: aiohttp.ClientSession) -> web.Applicatio
         except Refused as refused:
             return web.Response(status=refused.status, text=refused.text)
 
-    app = web.Application(client_max_size=_MAX_BODY)
+    app = web.Application(client_max_size=_MAX_BODY, middlewares=[traffic.middleware("ingress")])
     app.router.add_route("*", "/{tail:.*}", handle)
     return app
 
@@ -69,7 +72,10 @@ async def _forward(request: web.Request, base_url: str, client: aiohttp.ClientSe
         async with client.request(
             request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as upstream:
-            response = web.StreamResponse(status=upstream.status, headers=_end_to_end(upstream.headers))
+            kept = _end_to_end(upstream.headers)
+            if upstream.content_length is not None and upstream.content_length <= _SMALL:
+                return web.Response(status=upstream.status, headers=kept, body=await upstream.read())
+            response = web.StreamResponse(status=upstream.status, headers=kept)
             await response.prepare(request)
             async for chunk in upstream.content.iter_any():
                 await response.write(chunk)

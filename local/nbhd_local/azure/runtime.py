@@ -24,10 +24,12 @@ from nbhd_local import web as listeners
 from nbhd_local.azure import ingress
 from nbhd_local.azure.app_view import cooldown_seconds
 from nbhd_local.azure.container_apps import RevisionFailed, SecretReader
+from nbhd_local.azure.errors import injected
 from nbhd_local.azure.replica import EventKind, Launch, Replica, ReplicaDown, ReplicaLog, State
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.state import JSON, ContainerApp, Delays, Revision, Subscription
 from nbhd_local.ca import Authority
+from nbhd_local.traffic import Traffic
 
 STAND_IN = (sys.executable, "-m", "nbhd_local.openclaw")
 _DEFAULT_GRACE = 30.0
@@ -90,6 +92,8 @@ class ContainerRuntime:
         images: Mapping[str, Sequence[str]],
     ) -> None:
         self.events: list[ReplicaEvent] = []
+        self.traffic = Traffic(clock, injected)
+        """What comes through all ingresses; its own hooks, since it is no call to Azure."""
         self.log_dir = log_dir
         self._subscription, self._access, self._read_secret = subscription, access, read_secret
         self._authority, self._clock, self._delays = authority, clock, delays
@@ -127,7 +131,7 @@ class ContainerRuntime:
             host = self._hosts[app.name] = _Host(app, ReplicaLog(self.log_dir / f"{app.name}.log"), self._clock())
         wanted = _ingress(app) is not None
         if wanted and host.fqdn is None:
-            proxy = ingress.application(lambda: self._admit(host), self._session())
+            proxy = ingress.application(lambda: self._admit(host), self._session(), self.traffic)
             url = await host.stack.enter_async_context(listeners.serve(proxy, tls=self._authority.server_context()))
             host.fqdn = url.removeprefix("https://")
         elif not wanted and host.fqdn is not None:
