@@ -43,7 +43,7 @@ async def test_no_secret_leaks(start_world: StartWorld) -> None:
         await asyncio.gather(alice.subscribe("basic"), bob.subscribe("plus"))
         await asyncio.gather(alice.say("hello"), bob.say("hello"))
         # Things go wrong as well: a wrong secret, a service that dies, an error of Azure, one who leaves.
-        world.azure.fail_next("GET", r"/containerApps/", 500, "InternalServerError")
+        world.azure.traffic.fail_next("GET", r"/containerApps/", 500, "InternalServerError")
         await world.router.restart()
         world.stripe.cancel(bob.subscription_id)
         await world.until(bob.tenant, lambda t: t is not None and t.status.phase == "Ended", "Ended")

@@ -28,7 +28,7 @@ async def test_the_operator_dies_between_two_azure_calls(start_world: StartWorld
     async with start_world() as world:
         alice = Subscriber.meet(world, "alice", 1001)
         await alice.choose("basic")
-        held = world.azure.hold("PUT", r"/roleAssignments/")
+        held = world.azure.traffic.hold("PUT", r"/roleAssignments/")
         await alice.pay()
         await held.reached()  # identity and secret exist, the role is being asked for
         await world.operator.kill()

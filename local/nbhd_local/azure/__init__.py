@@ -2,6 +2,6 @@
 
 from nbhd_local.azure.state import Delays
 from nbhd_local.azure.world import AzureWorld
-from nbhd_local.traffic import Hold, Request
 
-__all__ = ["AzureWorld", "Delays", "Hold", "Request"]
+
+__all__ = ["AzureWorld", "Delays"]

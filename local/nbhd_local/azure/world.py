@@ -26,7 +26,7 @@ from nbhd_local.azure.state import Age, Delays, Environment, Identity, ResourceG
 from nbhd_local.azure.vault import Vault
 from nbhd_local.azure.vault_store import SecretStore
 from nbhd_local.ca import Authority
-from nbhd_local.traffic import Hold, Request, Traffic
+from nbhd_local.traffic import Request, Traffic
 
 _SUBSCRIPTION_ID = "5b0e7a1c-0000-4000-8000-6e6268640001"
 _TENANT_ID = "5b0e7a1c-0000-4000-8000-6e6268640002"
@@ -200,30 +200,6 @@ class AzureWorld:
     def requests(self) -> Sequence[Request]:
         """The requests so far (the newest 100,000), oldest first."""
         return list(self.traffic.log)
-
-    def fail_next(
-        self,
-        method: str,
-        path_regex: str,
-        status: int,
-        code: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        after_commit: bool = False,
-        times: int = 1,
-    ) -> None:
-        """Makes the next matching requests fail, before or (``after_commit``) after they took effect."""
-        self.traffic.fail_next(
-            method, path_regex, status, code, headers=headers, after_commit=after_commit, times=times
-        )
-
-    def reset_next(self, method: str, path_regex: str, *, after_commit: bool = False, times: int = 1) -> None:
-        """Cuts the connection of the next matching requests, before or after they took effect."""
-        self.traffic.reset_next(method, path_regex, after_commit=after_commit, times=times)
-
-    def hold(self, method: str, path_regex: str, *, nth: int = 1, after_commit: bool = False) -> Hold:
-        """Freezes the nth matching request until it is released or dropped."""
-        return self.traffic.hold(method, path_regex, nth=nth, after_commit=after_commit)
 
     def inventory(self) -> dict[str, dict[str, Any]]:
         """All that exists, by kind and name, without any secret's value."""

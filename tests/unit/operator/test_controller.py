@@ -148,7 +148,7 @@ async def test_rotation_announces_credentials_before_the_container_has_them(stag
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
     await stage.phase("Ready")
-    held = stage.world.hold("PUT", "containerApps")
+    held = stage.world.traffic.hold("PUT", "containerApps")
     stage.store.edit(credentials={"version": 2})
     await held.reached()
     status = stage.store.tenants[next(iter(stage.store.tenants))].status
@@ -176,7 +176,7 @@ async def test_a_larger_plan_makes_one_new_revision(stage: Stage) -> None:
 async def test_killed_at_any_write_the_next_operator_ends_in_the_same_state(stage: Stage, path: str, when: str) -> None:
     stage.store.put(make.tenant(**SERVED))
     first = stage.operator()
-    held = stage.world.hold("PUT", path, after_commit=when == "after")
+    held = stage.world.traffic.hold("PUT", path, after_commit=when == "after")
     await held.reached()
     await first.kill()
     held.release()
@@ -190,7 +190,7 @@ async def test_killed_at_any_delete_the_next_operator_finishes(stage: Stage, pat
     stage.store.put(make.tenant(**SERVED))
     first = stage.operator()
     await stage.phase("Ready")
-    held = stage.world.hold("DELETE", path, after_commit=True)
+    held = stage.world.traffic.hold("DELETE", path, after_commit=True)
     stage.store.delete()
     await held.reached()
     await first.kill()
@@ -212,7 +212,7 @@ async def test_two_operators_at_once_end_in_the_same_state(stage: Stage) -> None
 
 
 async def test_trouble_with_one_tenant_does_not_stop_another(stage: Stage) -> None:
-    stage.world.fail_next("PUT", f"userAssignedIdentities/{NAME}", 500, "InternalServerError", times=1000)
+    stage.world.traffic.fail_next("PUT", f"userAssignedIdentities/{NAME}", 500, "InternalServerError", times=1000)
     stage.store.put(make.tenant(**SERVED))
     stage.store.put(make.tenant("bert", **(SERVED | {"telegram": make.telegram(43)})))
     stage.operator()
@@ -232,7 +232,7 @@ async def test_trouble_with_one_tenant_does_not_stop_another(stage: Stage) -> No
     ],
 )
 async def test_a_passing_fault_passes(stage: Stage, method: str, path: str, status: int, code: str) -> None:
-    stage.world.fail_next(method, path, status, code)
+    stage.world.traffic.fail_next(method, path, status, code)
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
     await stage.phase("Ready")
@@ -242,7 +242,7 @@ async def test_a_passing_fault_passes(stage: Stage, method: str, path: str, stat
 async def test_the_api_server_may_be_away_for_a_while(stage: Stage, path: str) -> None:
     stage.store.put(make.tenant(**SERVED))
     operator = stage.operator()
-    held = stage.world.hold("PUT", path)
+    held = stage.world.traffic.hold("PUT", path)
     await held.reached()
     stage.store.down = True
     held.release()
@@ -255,7 +255,7 @@ async def test_the_api_server_may_be_away_for_a_while(stage: Stage, path: str) -
 async def test_a_tenant_that_was_made_anew_while_the_api_server_was_away(stage: Stage) -> None:
     stage.store.put(make.tenant(**SERVED))
     operator = stage.operator()
-    held = stage.world.hold("PUT", "containerApps")
+    held = stage.world.traffic.hold("PUT", "containerApps")
     await held.reached()
     stage.store.watchers.clear()  # nobody tells us
     anew = make.tenant(**SERVED, meta={"uid": "uid-anew"})
@@ -267,7 +267,7 @@ async def test_a_tenant_that_was_made_anew_while_the_api_server_was_away(stage: 
 
 @pytest.mark.parametrize("path", ["userAssignedIdentities", "secrets/", "roleAssignments", "containerApps"])
 async def test_an_answer_that_got_lost_does_no_harm(stage: Stage, path: str) -> None:
-    stage.world.reset_next("PUT", path, after_commit=True)
+    stage.world.traffic.reset_next("PUT", path, after_commit=True)
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
     await stage.phase("Ready")
@@ -275,7 +275,7 @@ async def test_an_answer_that_got_lost_does_no_harm(stage: Stage, path: str) -> 
 
 
 async def test_a_full_subscription_stalls_the_tenant_with_azures_code(stage: Stage) -> None:
-    stage.world.fail_next("PUT", "roleAssignments", 400, "RoleAssignmentLimitExceeded", times=1000)
+    stage.world.traffic.fail_next("PUT", "roleAssignments", 400, "RoleAssignmentLimitExceeded", times=1000)
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
     stalled = await stage.phase("Stalled")

@@ -86,7 +86,7 @@ async def test_a_deleted_app_is_made_again(stage: Stage, operator: Operator) -> 
 
 
 async def test_a_list_that_fails_proves_nothing(stage: Stage, operator: Operator) -> None:
-    stage.world.fail_next("GET", "containerApps$", 500, "InternalServerError")
+    stage.world.traffic.fail_next("GET", "containerApps$", 500, "InternalServerError")
     found: list[Key] = []
     with pytest.raises(Fault):
         await scan(stage, operator, found).scan()

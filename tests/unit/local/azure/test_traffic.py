@@ -9,7 +9,7 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError, Servic
 
 async def test_faults_hit_before_or_after_the_change(azure: Any) -> None:
     world = azure.world
-    world.fail_next("PUT", "/userAssignedIdentities/nbhd-a", 429, "TooManyRequests", headers={"Retry-After": "7"})
+    world.traffic.fail_next("PUT", "/userAssignedIdentities/nbhd-a", 429, "TooManyRequests", headers={"Retry-After": "7"})
     with pytest.raises(HttpResponseError) as refused:
         await azure.identity("nbhd-a")
     assert refused.value.error is not None
@@ -17,7 +17,7 @@ async def test_faults_hit_before_or_after_the_change(azure: Any) -> None:
     response: Any = refused.value.response
     assert response.headers["Retry-After"] == "7"
     assert "nbhd-a" not in world.inventory()["identities"]
-    world.fail_next("PUT", "/useraSSignedidentities/nbhd-a", 500, "InternalServerError", after_commit=True)
+    world.traffic.fail_next("PUT", "/useraSSignedidentities/nbhd-a", 500, "InternalServerError", after_commit=True)
     with pytest.raises(HttpResponseError):
         await azure.identity("nbhd-a")
     assert "nbhd-a" in world.inventory()["identities"]
@@ -27,7 +27,7 @@ async def test_faults_hit_before_or_after_the_change(azure: Any) -> None:
 async def test_a_connection_can_break_before_or_after_the_change(azure: Any) -> None:
     world = azure.world
     for name, after_commit in (("nbhd-a", False), ("nbhd-b", True)):
-        world.reset_next("PUT", f"/{name}$", after_commit=after_commit)
+        world.traffic.reset_next("PUT", f"/{name}$", after_commit=after_commit)
         with pytest.raises((ServiceRequestError, ServiceResponseError)):
             await azure.identity(name)
         assert (name in world.inventory()["identities"]) is after_commit
@@ -35,15 +35,15 @@ async def test_a_connection_can_break_before_or_after_the_change(azure: Any) -> 
 
 async def test_a_held_request_waits_and_can_be_dropped(azure: Any) -> None:
     world = azure.world
-    second = world.hold("PUT", "/userAssignedIdentities/", nth=2)
+    second = world.traffic.hold("PUT", "/userAssignedIdentities/", nth=2)
     await azure.identity("nbhd-a")
     waiting = asyncio.create_task(azure.identity("nbhd-b"))
     await second.reached()
     assert "nbhd-b" not in world.inventory()["identities"]
     second.release()
     assert (await waiting).name == "nbhd-b"
-    committed = world.hold("PUT", "/nbhd-c$", after_commit=True)
-    dropped = world.hold("PUT", "/nbhd-d$")
+    committed = world.traffic.hold("PUT", "/nbhd-c$", after_commit=True)
+    dropped = world.traffic.hold("PUT", "/nbhd-d$")
     waiting_c, waiting_d = asyncio.create_task(azure.identity("nbhd-c")), asyncio.create_task(azure.identity("nbhd-d"))
     await asyncio.gather(committed.reached(), dropped.reached())
     assert "nbhd-c" in world.inventory()["identities"]
