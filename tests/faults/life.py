@@ -16,7 +16,7 @@ from nbhd_local.world import World
 from tests.faults.points import Point, gate
 
 # Notes that the router sends only when something takes long, as it does while a service is dead.
-_ABOUT_WAITING = ("is being set up. Your message is kept", "was asleep and is waking up")
+ABOUT_WAITING = ("is being set up. Your message is kept", "was asleep and is waking up")
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def transcript(person: Subscriber, plain: Any) -> list[str]:
     """What both said, as a subscriber sees it, without notes about waiting."""
     lines = []
     for line in person.telegram.transcript:
-        if line.kind in ("message", "edit") and not any(note in line.text for note in _ABOUT_WAITING):
+        if line.kind in ("message", "edit") and not any(note in line.text for note in ABOUT_WAITING):
             buttons = "".join(f" [{text}]" for text in line.buttons)
             mark = " (edit)" if line.kind == "edit" else ""
             lines.append(f"{line.direction}{mark}: {plain(line.text)}{buttons}")

@@ -9,7 +9,9 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError, Servic
 
 async def test_faults_hit_before_or_after_the_change(azure: Any) -> None:
     world = azure.world
-    world.traffic.fail_next("PUT", "/userAssignedIdentities/nbhd-a", 429, "TooManyRequests", headers={"Retry-After": "7"})
+    world.traffic.fail_next(
+        "PUT", "/userAssignedIdentities/nbhd-a", 429, "TooManyRequests", headers={"Retry-After": "7"}
+    )
     with pytest.raises(HttpResponseError) as refused:
         await azure.identity("nbhd-a")
     assert refused.value.error is not None
