@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 from dataclasses import dataclass, field
 
+# Below the range that Linux gives to outgoing connections and to whoever takes any port: one that is free while
+# its service is dead must still be free when it comes back.
+_RANGE = range(20000, 32000)
+
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance."""
+    while True:
+        port = random.choice(_RANGE)  # noqa: S311 - any will do
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)

@@ -3,5 +3,4 @@
 from nbhd_local.azure.state import Delays
 from nbhd_local.azure.world import AzureWorld
 
-
 __all__ = ["AzureWorld", "Delays"]
