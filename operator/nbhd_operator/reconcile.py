@@ -161,8 +161,9 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
         if step is not None:
             return step
     ready = Finding("True", "SecretsReady", "The credentials are in the vault and only this tenant can read them.")
-    if task.bundle is not None and status.credentials != in_force(task.bundle):
-        # Whoever verifies must know the credentials before a container comes up with them.
+    entitled = status.entitlement is not None and status.entitlement.serves
+    if not entitled or (task.bundle is not None and status.credentials != in_force(task.bundle)):
+        # Whoever verifies must know the right and the credentials before a container comes up.
         return Rest(Outcome.PROGRESS, secrets=ready, app=meanwhile(situation, seen), at_once=True)
     if situation.aim is Aim.PREPARE:
         return _pause(situation, seen, ready)

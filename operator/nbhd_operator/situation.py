@@ -168,7 +168,7 @@ def _linked(tenant: Tenant, cache: Cache) -> tuple[Finding, Tenant | None]:
 def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
     if tenant.deleting:
         return Aim.REMOVE
-    if right.state in ("Active", "Grace"):
+    if right.serves:
         return Aim.SERVE if linked.status == "True" else Aim.PREPARE
     if (right.state, right.reason) == ("Ended", RETENTION_OVER):
         return Aim.REMOVE

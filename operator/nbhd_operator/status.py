@@ -117,7 +117,7 @@ def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> 
         return Finding("False", rest.problem.reason, rest.problem.message)
     if situation.tenant.deleting:
         return Finding("False", "Deleting", app.message)
-    if right.state not in ("Active", "Grace"):
+    if not right.serves:
         return Finding("False", right.reason, _meaning(right))
     for needed in (linked, secrets, app):
         if needed.status != "True":

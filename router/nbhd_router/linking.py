@@ -147,7 +147,7 @@ class Linking:
             raise TryLaterError("API server") from None
         self._directory.set(view(tenant))  # the watch says so too, a moment later
         log.info("chat linked", extra={"tenant": link.spec_id, "generation": wanted.generation})
-        entitled = tenant.status.entitlement is None or tenant.status.entitlement.state in ("Active", "Grace")
+        entitled = tenant.status.entitlement is None or tenant.status.entitlement.serves
         return Reply(Text.CONNECTED if entitled else Text.CONNECTED_INACTIVE, account_code(link.spec_id))
 
     def _find(self, link: Link) -> TenantView | Reply:

@@ -122,6 +122,11 @@ class Entitlement(ApiModel):
     reason: Annotated[str, Field(description="CamelCase word for why.", pattern="^[A-Za-z][A-Za-z0-9]*$")]
     until: Annotated[Time | None, Field(description="When this changes without any event.")] = None
 
+    @property
+    def serves(self) -> bool:
+        """True while the assistant may work."""
+        return self.state in ("Active", "Grace")
+
 
 class AppliedIdentity(ApiModel):
     """The tenant's user-assigned identity as Azure reports it."""

@@ -29,7 +29,8 @@ from tests.unit.operator.make import GROUP_ID, at
 IDENTITY_ID = f"{GROUP_ID}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nbhd-anna00000000"
 SECRET_URL = "https://vault.vault.azure.net/secrets/nbhd-anna00000000/v1"
 FORCE = {"version": 1, "botKey": "k1", "webhookKey": "k1"}
-PLACED = {"cell": "cell-1", "credentials": FORCE}
+ENTITLED = {"state": "Active", "reason": "Paid"}
+PLACED = {"cell": "cell-1", "credentials": FORCE, "entitlement": ENTITLED}
 SERVES = {"type": "AppReady", "status": "True", "reason": "Serving", "message": "", "observedGeneration": 1,
           "lastTransitionTime": at(-1)}  # fmt: skip
 STOPPED = SERVES | {"status": "False", "reason": "PastDue"}
@@ -108,6 +109,16 @@ def test_creating_walks_the_order_and_looks_before_each_change() -> None:
         seen[kind] = whole[kind]
     assert steps == [f"{what} {kind}" for kind in KINDS for what in ("Observe", "Apply")]
     assert isinstance(decide(make.situation(tenant), seen), Probe)
+
+
+@pytest.mark.parametrize("told", [{}, {"entitlement": {"state": "Suspended", "reason": "PastDue"}}])
+def test_nothing_that_runs_is_woken_before_status_gives_it_the_right(told: dict[str, Any]) -> None:
+    placed = make.tenant(
+        **make.SERVED, telegram=make.telegram(), status={"cell": "cell-1", "credentials": FORCE} | told
+    )
+    step = decide(make.situation(placed), states(placed))
+    assert isinstance(step, Rest)
+    assert step.at_once
 
 
 def test_removing_walks_it_back_and_is_done_when_absence_was_seen() -> None:
