@@ -148,7 +148,7 @@ class Scene:
         found = self.tenants.get(self.person.tenant) if self.person.customer_id else None
         status = found.status if found else _Status()
         reasons = {condition.type: condition.reason for condition in status.conditions}
-        why = " ".join(reasons.get(kind, "-") for kind in ("Ready", "BillingCurrent", "Linked", "AppReady"))
+        why = " ".join(reasons.get(kind, "-") for kind in ("Reconciling", "BillingCurrent", "Linked", "AppReady"))
         return f"{self.world.clock():%d %b %H:%M}  {status.phase or '-':<12}  {why:<46}"
 
 

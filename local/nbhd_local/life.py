@@ -43,11 +43,11 @@ async def stay(world: World, person: Subscriber, chapter: Chapter) -> None:
     with chapter("says nothing for a while; the app sleeps, and wakes with the next message"):
         await sleep(world, person)
         await person.say("good morning")
-    with chapter("a payment fails: service goes on, the chat says so once"):
+    with chapter("has a card that fails: service goes on, the chat says so once"):
         world.stripe.fail_payment(person.subscription_id)
         await person.telegram.expect("needs your attention", timeout=60)
         await person.say("still there?")
-    with chapter("nothing happens for eight days: service stops without an event, nothing is deleted"):
+    with chapter("does nothing for eight days: service stops without an event, nothing is deleted"):
         world.clock.jump(GRACE + DAY)
         await _until(world, person, "Suspended")
         await person.telegram.expect("is paused now", timeout=60)
@@ -66,7 +66,7 @@ async def stay(world: World, person: Subscriber, chapter: Chapter) -> None:
         world.stripe.cancel(person.subscription_id, at_period_end=True)
         await person.telegram.expect("set to end on", timeout=60)
         await person.say("until then")
-    with chapter("the period is over: the app stops, everything is kept until the date in status"):
+    with chapter("comes to the end of the period: the app stops, everything is kept until the date in status"):
         world.clock.jump(period_left(world, person) + datetime.timedelta(hours=1))
         await _until(world, person, "Ended")  # no event was needed; Stripe's only fixes the date
         world.stripe.end_period(person.subscription_id)
@@ -74,7 +74,7 @@ async def stay(world: World, person: Subscriber, chapter: Chapter) -> None:
         await person.telegram.send("one more question")
         await person.telegram.expect("account is closed", timeout=60)
         check(len(owned(world, person)) == 4, "identity, role, secret and app are still there")
-    with chapter("the retention is over: everything is gone from Azure"):
+    with chapter("is past the retention: everything is gone from Azure"):
         world.clock.jump(RETENTION + DAY)
         await eventually(lambda: not owned(world, person), "all of it to go", 60)
         name = f"nbhd-{person.tenant}"

@@ -1,8 +1,10 @@
 """The Tenant's status from what a look found: conditions, phase, and the facts that other services read. Pure.
 
 Conditions follow https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md: ``Reconciling`` is
-True while things move, ``Stalled`` when they wait for a person, ``Ready`` when the subscriber is served. Messages are
-stable: no times, no passing noise.
+True while things move, ``Stalled`` when they wait for a person, ``Ready`` when the subscriber is served. There is no
+``Ready`` while no service is due: to kstatus a False one is work in progress, and a stopped tenant is as it should be.
+The reason of ``Reconciling`` says in any case what is, or what goes on. Messages are stable: no times, no passing
+noise.
 """
 
 from __future__ import annotations
@@ -42,9 +44,10 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
     secrets = rest.secrets or _previous(tenant, "SecretsReady")
     app = rest.app or _previous(tenant, "AppReady")
     progress = rest.outcome is Outcome.PROGRESS or tenant.deleting
+    standing = _standing(situation, rest, secrets, app)
     findings = {
-        "Ready": _ready(situation, rest, secrets, app),
-        "Reconciling": _reconciling(rest, secrets, app, moving=progress and rest.problem is None),
+        **({"Ready": standing} if _due(situation, rest) else {}),
+        "Reconciling": _reconciling(rest, secrets, app, standing, moving=progress and rest.problem is None),
         "Stalled": rest.problem or Finding("False", "NotStalled", "Nothing waits for a person."),
         "BillingCurrent": _billing(situation.standing),
         "Linked": situation.linked,
@@ -111,7 +114,14 @@ def _previous(tenant: Tenant, kind: str) -> Finding:
     return Finding(found.status, found.reason, found.message) if found else _NOT_SEEN
 
 
-def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> Finding:
+def _due(situation: Situation, rest: Rest) -> bool:
+    """Whether the assistant should answer, or cannot because a person is needed."""
+    wanted = situation.right.serves and situation.linked.status == "True" and not situation.tenant.deleting
+    return wanted or rest.problem is not None
+
+
+def _standing(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> Finding:
+    """Whether the assistant answers, and why or why not."""
     right, linked = situation.right, situation.linked
     if rest.problem:
         return Finding("False", rest.problem.reason, rest.problem.message)
@@ -129,9 +139,9 @@ def _ready(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> 
     return Finding("True", "Serving", "The assistant answers in the connected chat.")
 
 
-def _reconciling(rest: Rest, secrets: Finding, app: Finding, *, moving: bool) -> Finding:
+def _reconciling(rest: Rest, secrets: Finding, app: Finding, standing: Finding, *, moving: bool) -> Finding:
     if not moving:
-        return Finding("False", "Settled", "All is as last decided.")
+        return Finding("False", standing.reason, standing.message)
     if rest.trouble:
         return Finding("True", rest.trouble.reason, rest.trouble.message)
     current = secrets if secrets.status != "True" else app
@@ -171,4 +181,5 @@ def _phase(situation: Situation, findings: dict[str, Finding]) -> Phase:
         return state
     if findings["Linked"].status != "True":
         return "AwaitingLink"
-    return "Ready" if findings["Ready"].status == "True" else "Provisioning"
+    ready = findings.get("Ready")
+    return "Ready" if ready and ready.status == "True" else "Provisioning"

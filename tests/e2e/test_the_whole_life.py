@@ -120,9 +120,9 @@ async def phases(world: World, versions: list[dict[str, Any]]) -> str:
     rows = [f"{'PHASE':<13} {'PLAN':<6} {'REASON':<17} {'ENTITLEMENT':<24} KSTATUS"]
     for version, verdict in zip(versions, verdicts, strict=True):
         status = Tenant.parse(version).status
-        ready = next((c.reason for c in status.conditions if c.type == "Ready"), "")
+        reason = next((c.reason for c in status.conditions if c.type == "Reconciling"), "")
         right = f"{status.entitlement.state}/{status.entitlement.reason}" if status.entitlement else ""
-        row = f"{status.phase or '':<13} {status.plan or '':<6} {ready:<17} {right:<24} {verdict}"
+        row = f"{status.phase or '':<13} {status.plan or '':<6} {reason:<17} {right:<24} {verdict}"
         if row != rows[-1]:
             rows.append(row)
     return "\n".join(rows) + "\n"

@@ -18,7 +18,7 @@ from nbhd_crds.api.tenant import Tenant
 Schema = dict[str, Any]
 
 _PHASE = {"name": "Phase", "type": "string", "jsonPath": ".status.phase"}
-_READY_REASON = {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'}
+_REASON = {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Reconciling")].reason'}
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 
 
@@ -30,7 +30,7 @@ class _Kind:
         "Tenant": [
             _PHASE,
             {"name": "Plan", "type": "string", "jsonPath": ".status.plan"},
-            _READY_REASON,
+            _REASON,
             {"name": "Cell", "type": "string", "jsonPath": ".status.cell", "priority": 1},
             {"name": "Endpoint", "type": "string", "jsonPath": ".status.endpoint", "priority": 1},
             _AGE,

@@ -40,8 +40,8 @@ class Watching:
 
 
 def reason(status: TenantStatus) -> str:
-    (ready,) = (c.reason for c in status.conditions if c.type == "Ready")
-    return ready
+    (said,) = (c.reason for c in status.conditions if c.type == "Reconciling")
+    return said
 
 
 def conditions(tenant: Tenant) -> dict[str, tuple[str, str]]:
@@ -84,11 +84,12 @@ async def test_from_payment_to_the_first_answer(stage: Stage, watching: Watching
     stage.operator()
     await stage.phase("Pending")
     stage.store.edit(billing=make.billing("active"))
-    await stage.phase("AwaitingLink")
+    await until_state(stage, "Active", "Paid")
     stage.store.edit(telegram=make.telegram())
     await stage.phase("Ready")
     assert watching.lines() == [
         "Pending AwaitingPayment",
+        "AwaitingLink Provisioning",
         "AwaitingLink AwaitingLink",
         "Provisioning Provisioning",
         "Ready Serving",
@@ -112,8 +113,7 @@ async def test_lapse_and_return(stage: Stage, operator: Operator, watching: Watc
     assert stage.owned == ALL
     assert lapsed.status.endpoint == before.status.endpoint
     assert conditions(lapsed) == {
-        "Ready": ("False", "PastDue"),
-        "Reconciling": ("False", "Settled"),
+        "Reconciling": ("False", "PastDue"),
         "Stalled": ("False", "NotStalled"),
         "BillingCurrent": ("False", "PastDue"),
         "Linked": ("True", "ChatLinked"),
@@ -121,7 +121,7 @@ async def test_lapse_and_return(stage: Stage, operator: Operator, watching: Watc
         "AppReady": ("False", "PastDue"),
     }
     moved = {c.type: c.last_transition_time for c in lapsed.status.conditions}
-    assert (moved["BillingCurrent"], moved["Ready"], moved["SecretsReady"]) == (at(0), at(7), at(0))
+    assert (moved["BillingCurrent"], moved["AppReady"], moved["SecretsReady"]) == (at(0), at(7), at(0))
 
     operator.clock.now = at(9)
     asked: list[str] = []
@@ -282,7 +282,7 @@ async def test_a_larger_plan_is_applied_in_place(stage: Stage, watching: Watchin
     readiness = [(c.status, c.last_transition_time) for status in watching.seen for c in status.conditions[:1]]
     assert set(readiness) == {("True", make.NOW)}
     assert ("True", "Updating") in [(c.status, c.reason) for status in watching.seen for c in status.conditions]
-    assert watching.lines() == ["Ready Serving"]
+    assert watching.lines() == ["Ready Serving", "Ready Updating", "Ready Serving"]
 
 
 @pytest.mark.usefixtures("operator")
@@ -291,7 +291,7 @@ async def test_the_right_is_told_although_azure_refuses(stage: Stage) -> None:
     stage.store.edit(suspended=True)
     told = await stage.until(lambda t: t and (r := t.status.entitlement) and r.state == "Suspended")
     assert conditions(told)["AppReady"] == ("True", "Serving")
-    assert conditions(told)["Ready"] == ("False", "SuspendedByOperator")
+    assert "Ready" not in conditions(told)
     await until_state(stage, "Suspended", "SuspendedByOperator")
     assert not app_runs(stage)
 

@@ -72,6 +72,23 @@ def test_the_three_conditions_that_other_tools_read(rest: Rest, ready: str, reco
     assert (found["Ready"], found["Reconciling"], found["Stalled"]) == (ready, reconciling, stalled)
 
 
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        make.tenant(),
+        make.tenant(**make.SERVED, status=PLACED),
+        served(suspended=True),
+        make.tenant(billing=make.billing("canceled", endedAt=at(-1))),
+    ],
+)
+def test_where_no_service_is_due_nothing_is_called_unfinished(tenant: Tenant) -> None:
+    status = reported(tenant, Rest(Outcome.SETTLED, secrets=GOOD, app=Finding("False", "X", "")))
+    assert "Ready" not in {c.type for c in status.conditions}
+    (said,) = (c for c in status.conditions if c.type == "Reconciling")
+    assert said.status == "False"
+    assert said.reason not in ("Serving", "X")
+
+
 def test_trouble_that_passes_does_not_say_that_a_served_tenant_is_down() -> None:
     first = reported(served(), settled(served()))
     rest = Rest(Outcome.PROGRESS, trouble=Finding("True", "Http503", "Azure keeps refusing."))
