@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES_VERSION = "v1.36.4"
+HELM_VERSION = "v4.2.4"
 _GO_REQUIREMENTS = ROOT / "requirements-go.txt"
 _PROGRESS_SECONDS = 15
 
@@ -53,8 +54,23 @@ def kubectl() -> Path:
     return link
 
 
-def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w") -> Path:
-    """The executable of the Go module in ``folder``; builds it where the cache has none. Raises ``ToolError``."""
+def helm() -> Path:
+    """Helm, from the Go module that ``local/helm`` pins."""
+    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}"
+    return ensure_go_tool("helm", ROOT / "local" / "helm", flags, "helm.sh/helm/v4/cmd/helm")
+
+
+def kubeconform() -> Path:
+    """Kubeconform, which compares manifests with JSON schemas, from the Go module that ``local/kubeconform`` pins."""
+    package = "github.com/yannh/kubeconform/cmd/kubeconform"
+    return ensure_go_tool("kubeconform", ROOT / "local" / "kubeconform", package=package)
+
+
+def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", package: str = ".") -> Path:
+    """The executable of a package (default: its root) of the Go module in ``folder``.
+
+    Builds it where the cache has none. Raises ``ToolError``.
+    """
     home = cache_dir() / "tools" / f"{name}-{_fingerprint(folder, ldflags)}"
     binary = home / name
     if binary.exists():
@@ -62,7 +78,7 @@ def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w") -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home / "lock"):
         if not binary.exists():
-            _build(name, folder, ldflags, binary)
+            _build(name, folder, ldflags, package, binary)
     return binary
 
 
@@ -85,7 +101,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
+def _build(name: str, folder: Path, ldflags: str, package: str, binary: Path) -> None:
     go = _go(folder)
     temporary = binary.with_name(f"{name}.{os.getpid()}")
     command = [
@@ -99,7 +115,7 @@ def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
         ldflags,
         "-o",
         str(temporary),
-        ".",
+        package,
     ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     _say(f"building {name} from {folder.relative_to(ROOT)} (once; a first build takes minutes, later ones none)")
@@ -170,6 +186,8 @@ def main() -> None:
         controlplane()
         kubectl()
         ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
+        helm()
+        kubeconform()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None
 
