@@ -57,6 +57,7 @@ class AzureWorld:
         run_containers: bool = True,
         purge_protection: bool = True,
         log_dir: Path | None = None,
+        host: str = web.LOOPBACK,
         arm_port: int = 0,
         authority_port: int = 0,
         vault_port: int = 0,
@@ -71,6 +72,7 @@ class AzureWorld:
         self.runtime: ContainerRuntime | None = None
         self._authority, self._images = authority, images or {}
         self._run_containers, self._log_dir = run_containers, log_dir
+        self._host = host
         self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
         self._stack = contextlib.AsyncExitStack()
         self._seed(purge_protection=purge_protection)
@@ -139,7 +141,7 @@ class AzureWorld:
                 ("vault", self.vault.application()),
                 ("arm", resource_manager),
             ):
-                url = await stack.enter_async_context(web.serve(app, tls=tls, port=self._ports[name]))
+                url = await stack.enter_async_context(web.serve(app, tls=tls, port=self._ports[name], host=self._host))
                 match name:
                     case "entra":
                         self.entra.url = self.authority_url = url
@@ -168,6 +170,7 @@ class AzureWorld:
             self.vault.read_as,
             self._authority,
             self._log_dir,
+            host=self._host,
             clock=self._clock,
             delays=self.delays,
             registry=(self.registry_server, self.registry_id),
