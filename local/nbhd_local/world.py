@@ -26,7 +26,7 @@ from nbhd_crds.client import Tenants, connect
 from nbhd_crds.identity import tenant_id
 from nbhd_local import cluster as clusters
 from nbhd_local import wiring
-from nbhd_local.azure import AzureWorld, Delays
+from nbhd_local.azure import AzureWorld, Delays, Workload
 from nbhd_local.ca import Authority
 from nbhd_local.clock import WorldClock, utc_now
 from nbhd_local.cluster import Cluster
@@ -204,12 +204,25 @@ def cell(azure: AzureWorld) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def emulating(folder: Path, *, host: str = LOOPBACK, delays: Delays | None = None) -> AsyncIterator[Emulators]:
-    """Starts the emulators on ``host``, a private address of this machine. ``folder`` must exist."""
+async def emulating(
+    folder: Path, *, host: str = LOOPBACK, delays: Delays | None = None, workload: Workload | None = None
+) -> AsyncIterator[Emulators]:
+    """Starts the emulators on ``host``, a private address of this machine. ``folder`` must exist.
+
+    ``workload`` is the operator's ServiceAccount where it runs in a cluster.
+    """
     authority = Authority.create(folder / "tls", host)
-    clock = WorldClock(folder / "clock.json")
+    (folder / "clock").mkdir(exist_ok=True)
+    clock = WorldClock(folder / "clock" / "clock.json")
     invented = Secrets.invent()
-    azure = AzureWorld(authority, clock=clock, delays=delays or Delays(), log_dir=folder / "replicas", host=host)
+    azure = AzureWorld(
+        authority,
+        clock=clock,
+        delays=delays or Delays(),
+        log_dir=folder / "replicas",
+        host=host,
+        workload=workload,
+    )
     telegram = TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME, clock=clock, host=host)
     stripe_world = StripeWorld(authority, webhook_secret=invented.stripe_webhook, clock=clock, host=host)
     async with azure, telegram, stripe_world:
