@@ -23,8 +23,9 @@ from pathlib import Path
 
 from nbhd_local.tools import ToolError, cache_dir
 
-__all__ = ["DebianError", "Unpacked", "apt", "missing", "unpacked"]
+__all__ = ["DebianError", "Unpacked", "missing", "sources", "unpacked"]
 
+_DISTRIBUTIONS = {"Debian", "Ubuntu"}
 _HOOK = re.compile(r"(Post-Invoke|Pre-Invoke|Pre-Install-Pkgs)")
 
 
@@ -79,8 +80,23 @@ def unpacked(*packages: str) -> Unpacked:
     return Unpacked(root)
 
 
+def sources() -> list[str]:
+    """The machine's own sources of its distribution, one ``deb`` line each; others that it may have are left out."""
+    home = cache_dir() / "debian" / "sources"
+    shown = "$(ORIGIN)|$(CREATED_BY)|deb $(SITE) $(RELEASE) $(COMPONENT)"
+    command = ["apt-get", "indextargets", "--format", shown]
+    for prepare in (None, _update):
+        if prepare:
+            prepare(home)
+        lines = [line.split("|") for line in _run(command, home).stdout.splitlines()]
+        found = [line for origin, kind, line in lines if origin in _DISTRIBUTIONS and kind == "Packages"]
+        if found:
+            return list(dict.fromkeys(found))
+    raise DebianError("apt has no package source of Debian or Ubuntu; check that `apt-get update` works")
+
+
 @contextmanager
-def apt(home: Path) -> Iterator[dict[str, str]]:
+def _apt(home: Path) -> Iterator[dict[str, str]]:
     """An environment for apt: this machine's settings and sources, but caches and lists in ``home`` and no hooks.
 
     The settings go into a private file that is gone afterwards, because they may name a proxy with a password.
@@ -136,7 +152,7 @@ def _update(home: Path) -> None:
 
 
 def _run(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
-    with apt(home) as environment:
+    with _apt(home) as environment:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
