@@ -42,12 +42,26 @@ class Unpacked:
     def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
         """``base`` with the executables and libraries of the packages before those of the machine."""
         folders = [self.root / name for name in ("usr/sbin", "usr/bin", "sbin", "bin")]
-        libraries = [path for name in ("usr/lib", "lib") for path in sorted(self.root.glob(f"{name}/*-linux-gnu*"))]
-        libraries += [self.root / "usr/lib", self.root / "lib"]
         changed = {"PATH": _joined(folders, base.get("PATH", os.defpath))}
         if any(self.root.glob("**/*.so*")):
-            changed["LD_LIBRARY_PATH"] = _joined(libraries, base.get("LD_LIBRARY_PATH", ""))
+            changed["LD_LIBRARY_PATH"] = _joined(self._libraries(), base.get("LD_LIBRARY_PATH", ""))
         return {**base, **changed}
+
+    def write_linker_cache(self, file: Path) -> None:
+        """Writes a cache for the dynamic linker with the machine's libraries and the packages'.
+
+        For programs that start themselves again without their environment: mount it over ``/etc/ld.so.cache`` in a
+        mount namespace of your own.
+        """
+        configuration = file.with_suffix(".conf")
+        lines = [*(str(path) for path in self._libraries() if path.is_dir()), "include /etc/ld.so.conf"]
+        configuration.write_text("\n".join(lines) + "\n")
+        command = ["/sbin/ldconfig", "-X", "-f", str(configuration), "-C", str(file)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def _libraries(self) -> list[Path]:
+        found = [path for name in ("usr/lib", "lib") for path in sorted(self.root.glob(f"{name}/*-linux-gnu*"))]
+        return [*found, self.root / "usr/lib", self.root / "lib"]
 
     def executable(self, name: str) -> Path:
         """The program of that name, from the packages or else from the machine."""

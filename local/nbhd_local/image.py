@@ -89,7 +89,7 @@ def build_context(folder: Path, archive: Path, context: Path = ROOT) -> None:
     with _locked(_home() / "lock"), _buildah() as buildah:
         name = "localhost/nbhd-context:latest"
         buildah("build", "--isolation", "chroot", "--file", str(folder / "Dockerfile"), "--tag", name, str(context))
-        buildah("push", "--disable-compression", name, f"oci-archive:{archive}:{name}")
+        buildah("push", name, f"oci-archive:{archive}:{name}")
 
 
 def _build(target: str, archive: Path) -> None:
@@ -116,10 +116,10 @@ def _build(target: str, archive: Path) -> None:
             str(ROOT),
         )
         unfinished = archive.with_suffix(f".{os.getpid()}")
-        buildah("push", "--disable-compression", name, f"oci-archive:{unfinished}:{name}")
+        buildah("push", name, f"oci-archive:{unfinished}:{name}")
     unfinished.replace(archive)
     size = archive.stat().st_size / 1e6
-    _say(f"built {name}, {size:.0f} MB unpacked, in {time.monotonic() - started:.0f} s")
+    _say(f"built {name}, {size:.0f} MB compressed, in {time.monotonic() - started:.0f} s")
 
 
 class _Buildah:
@@ -127,19 +127,21 @@ class _Buildah:
 
     def __init__(self, private: Path) -> None:
         self._unpacked = debian.unpacked("buildah")
-        (private / "storage.conf").write_text("")
+        self._policy = self._unpacked.root / "etc/containers/policy.json"
+        store = {"driver": _storage_driver(private), "graphroot": _home() / "store", "runroot": private / "run"}
+        lines = [f'{name} = "{value}"' for name, value in store.items()]
+        (private / "storage.conf").write_text("\n".join(["[storage]", *lines]) + "\n")
         (private / "registries.conf").write_text("")
-        etc, share = self._unpacked.root / "etc/containers", self._unpacked.root / "usr/share/containers"
-        self._policy = etc / "policy.json"
+        self._unpacked.write_linker_cache(private / "ld.so.cache")
         self._environment = self._unpacked.environment() | {
-            "CONTAINERS_CONF": str(share / "containers.conf"),
+            "CONTAINERS_CONF": str(self._unpacked.root / "usr/share/containers/containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(private / "storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": str(private / "registries.conf"),
             "TMPDIR": str(private),
         }
+        prepare = 'mount --bind "$0" /etc/ld.so.cache && exec "$@"'
         self._command = ["unshare", "--mount", "--propagation", "private", "--net"]
-        self._command += [str(self._unpacked.executable("buildah")), "--storage-driver", _storage_driver(private)]
-        self._command += ["--root", str(_home() / "store"), "--runroot", str(private / "run")]
+        self._command += ["sh", "-c", prepare, str(private / "ld.so.cache"), str(self._unpacked.executable("buildah"))]
 
     def __call__(self, command: str, *arguments: str) -> str:
         trust = ("--signature-policy", str(self._policy)) if command in {"build", "push"} else ()
@@ -274,7 +276,7 @@ def main() -> None:
     except ToolError as problem:
         raise SystemExit(f"[image] {problem}") from None
     print(f"""
-{reference()}: {archive.stat().st_size / 1e6:.0f} MB
+{reference()}: {archive.stat().st_size / 1e6:.0f} MB compressed
 {archive}
 
 Load it into:

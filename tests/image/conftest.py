@@ -72,7 +72,7 @@ def opened(archive: Path, folder: Path) -> Image:
         for layer in manifest["layers"]:
             with tarfile.open(fileobj=blob(layer)) as inner:
                 assert not [name for name in inner.getnames() if Path(name).name.startswith(".wh.")]
-            unpack = ["tar", "--extract", "--same-permissions", "--numeric-owner", "--directory", str(folder)]
+            unpack = ["tar", "--extract", "--gzip", "--same-permissions", "--numeric-owner", "--directory", str(folder)]
             subprocess.run(unpack, input=blob(layer).read(), check=True)
         return Image(archive, json.load(blob(manifest["config"])), folder, len(manifest["layers"]))
 
