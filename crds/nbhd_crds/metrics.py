@@ -10,7 +10,7 @@ import re
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-_WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_./ -]{0,63}$")
 
 # Without this there is one more series for each counter, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call] # untyped upstream

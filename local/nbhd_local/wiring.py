@@ -73,7 +73,7 @@ def services(world: World) -> dict[str, Service]:
         "NBHD_LISTEN": f"127.0.0.1:{ports.web}",
     }
     return {
-        "operator": service("operator", ports.operator_health, "/healthz", operator),
+        "operator": service("operator", ports.operator_health, "/readyz", operator),
         "router": service("router", ports.router_health, "/readyz", router),
         "webhooks": service("webhooks", ports.webhooks_health, "/readyz", webhooks),
     }
