@@ -80,19 +80,19 @@ def services(world: World, ports: Ports, api_proxies: Mapping[str, str]) -> dict
         "webhooks": {"NBHD_LISTEN": f"{LOOPBACK}:{ports.web}"},
     }
 
-    def service(name: str, health_port: int, ready: str) -> Service:
+    def service(name: str, health_port: int) -> Service:
         proxy = api_proxies.get(name)
         through = (proxy, world.authority.bundle_path) if proxy else None
         own = {
             "KUBECONFIG": str(world.cluster.service_kubeconfig(name, private, through=through)),
             "NBHD_HEALTH_LISTEN": f"{LOOPBACK}:{health_port}",
         }
-        url = f"http://{LOOPBACK}:{health_port}{ready}"
+        url = f"http://{LOOPBACK}:{health_port}/readyz"
         environment = {**known[name], **own, **listening[name]}
         return Service(name, f"nbhd_{name}.main", environment, url, world.folder / f"{name}.log")
 
     return {
-        "operator": service("operator", ports.operator_health, "/healthz"),
-        "router": service("router", ports.router_health, "/readyz"),
-        "webhooks": service("webhooks", ports.webhooks_health, "/readyz"),
+        "operator": service("operator", ports.operator_health),
+        "router": service("router", ports.router_health),
+        "webhooks": service("webhooks", ports.webhooks_health),
     }

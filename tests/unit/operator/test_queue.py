@@ -161,3 +161,36 @@ async def _random_schedule(rng: random.Random, workers: int) -> None:
             await asyncio.sleep(0.001)
     queue.close()
     await asyncio.gather(*tasks)
+
+
+async def test_how_long_keys_wait_and_run() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    assert (queue.longest_wait, queue.longest_run, queue.running, queue.planned) == (0, 0, 0, 0)
+    queue.add("a", Priority.BACKLOG)
+    clock.now = 5
+    queue.add("b")
+    queue.add("a")  # waits since before all the same
+    queue.add_after("c", 60)
+    assert (queue.longest_wait, len(queue), queue.planned) == (5, 2, 1)
+    assert await queue.get() == "b"
+    clock.now = 7
+    assert (queue.longest_wait, queue.longest_run, queue.running) == (7, 2, 1)
+    queue.done("b")
+    assert queue.longest_run == 0
+    queue.close()
+
+
+async def test_clearing_forgets_everything_but_what_runs() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("running")
+    assert await queue.get() == "running"
+    queue.add("running")
+    queue.add("waiting")
+    queue.retry("failed", Backoff(10, 10))
+    queue.clear()
+    assert (len(queue), queue.planned, queue.running, queue.attempts("failed")) == (0, 0, 1, 0)
+    queue.done("running")
+    await queue.drained()
+    queue.add("again")
+    assert await queue.get() == "again"

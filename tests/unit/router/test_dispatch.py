@@ -214,7 +214,7 @@ async def test_a_message_that_waits_too_long_is_given_up_with_a_notice(
     await rig.dispatcher.start()
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint="http://127.0.0.1:9", resource_version=3))
     await rig.put(message(1, ALICE))
-    await kit.until(lambda: kit.metrics.value("attempts", outcome="retry", reason="ClientConnectorError") > 0)
+    await kit.until(lambda: kit.count("attempts", outcome="retry", reason="ClientConnectorError") > 0)
     rig.ahead = 601
     rig.dispatcher.changed(ALICE)
     await rig.idle()
@@ -272,7 +272,7 @@ async def test_a_sleeper_that_takes_long_gets_the_message_once_and_the_chat_is_t
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint="http://127.0.0.1:9", resource_version=3))
     await rig.put(message(1, ALICE))
     await rig.put(message(2, ALICE))
-    await kit.until(lambda: kit.metrics.value("attempts", outcome="retry", reason="ClientConnectorError") > 2)
+    await kit.until(lambda: kit.count("attempts", outcome="retry", reason="ClientConnectorError") > 2)
     containers[ALICE].script = [(503, None), (404, None), (502, None), (200, None)]
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint=containers[ALICE].url, resource_version=4))
     await kit.until(lambda: len(containers[ALICE].seen) >= 3)
