@@ -11,6 +11,8 @@ from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.policies import SERVICES, SERVICES_NAMESPACE
 
 _READ = ["get", "list", "watch"]
+LEASE = "nbhd-operator"
+"""Name of the Lease by which the operator's replicas elect their leader."""
 
 # Creating a Tenant is webhooks' alone: everybody else's late write must not bring a deleted one back.
 _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
@@ -26,7 +28,10 @@ _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
 
 def rules(service: str) -> list[dict[str, Any]]:
     """What the service may do where the Tenants are, in RBAC's own form."""
-    return [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
+    allowed = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
+    if service == "operator":
+        allowed.append({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]})
+    return allowed
 
 
 def roles(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> list[dict[str, Any]]:
@@ -63,4 +68,31 @@ def roles(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> li
                 "subjects": [{"kind": "ServiceAccount", "name": service, "namespace": namespace}],
             },
         ]
-    return documents
+    return documents + lease_role(namespace, namespace)
+
+
+def lease_role(namespace: str = SERVICES_NAMESPACE, accounts: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
+    """Lets the operator, whose ServiceAccount is in ``accounts``, use its Lease in ``namespace`` and no other.
+
+    Creating cannot be bound to a name: the name is not in the request's address.
+    https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
+    """
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": LEASE, "namespace": namespace},
+            "rules": [
+                {**leases, "verbs": ["create"]},
+                {**leases, "resourceNames": [LEASE], "verbs": ["get", "update"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": LEASE, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": LEASE},
+            "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": accounts}],
+        },
+    ]
