@@ -54,10 +54,11 @@ this checks what depends on other values.
 {{- define "nbhd.shapes" -}}
 {{- $guid := `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$` }}
 {{- $vault := `^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$` }}
+{{- $site := ternary `^https?://[^/ ]+$` `^https://[^/ ]+$` (not (empty (include "nbhd.mock" .))) }}
 {{- range $path, $shape := dict
-  "urls.website" (tuple `^https://[^/ ]+$|^http://(localhost|127\.0\.0\.1)(:[0-9]+)?$` "https and a host, without a path, such as https://example.com")
-  "urls.telegram" (tuple `^https?://[^/ ]+$` "https and a host, without a path, such as https://bot.example.com")
-  "urls.egress" (tuple `^https?://[^/ ]+$` "https and a host, without a path, such as https://egress.example.com")
+  "urls.website" (tuple $site "https and a host, without a path, such as https://example.com")
+  "urls.telegram" (tuple $site "https and a host, without a path, such as https://bot.example.com")
+  "urls.egress" (tuple $site "https and a host, without a path, such as https://egress.example.com")
   "urls.models" (tuple `^https?://[^ ]+$` "a URL, such as https://models.example.com/v1")
   "azure.clientId" (tuple $guid "a GUID, as `az identity show --query clientId` prints it")
   "azure.tenantId" (tuple $guid "a GUID, as `az account show --query tenantId` prints it")
