@@ -122,7 +122,8 @@ class Node:
                 command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
         try:
-            told = [line.strip() for line in (self._process.stdout.readline(), self._process.stdout.readline())]
+            output = self._process.stdout
+            told = [output.readline().strip() for _ in range(2)] if output else []
         except BaseException:
             self.stop()
             raise
@@ -156,7 +157,7 @@ class Node:
     def run(self, command: Sequence[str], *, stdin: IO[Any] | int = subprocess.DEVNULL, timeout: float = 60) -> str:
         """Runs a command inside the node, as a login there would, and returns what it printed. Raises ``NodeError``."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *command],
+            self.inside(*command),
             env=self._environment,
             stdin=stdin,
             capture_output=True,
@@ -167,6 +168,10 @@ class Node:
         if done.returncode:
             raise NodeError(f"{' '.join(command[:4])}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
+
+    def inside(self, *program: str) -> list[str]:
+        """The command line of a program inside the node: network, files and processes are the node's."""
+        return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *program]
 
     def command(self, *program: str) -> list[str]:
         """The command line of a program of this machine's that has the node's network, and nothing else of it."""
