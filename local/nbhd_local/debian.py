@@ -23,8 +23,9 @@ from pathlib import Path
 
 from nbhd_local.tools import ToolError, cache_dir
 
-__all__ = ["DebianError", "Unpacked", "apt", "missing", "unpacked"]
+__all__ = ["DebianError", "Unpacked", "missing", "sources", "unpacked"]
 
+_DISTRIBUTIONS = {"Debian", "Ubuntu"}
 _HOOK = re.compile(r"(Post-Invoke|Pre-Invoke|Pre-Install-Pkgs)")
 
 
@@ -41,12 +42,26 @@ class Unpacked:
     def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
         """``base`` with the executables and libraries of the packages before those of the machine."""
         folders = [self.root / name for name in ("usr/sbin", "usr/bin", "sbin", "bin")]
-        libraries = [path for name in ("usr/lib", "lib") for path in sorted(self.root.glob(f"{name}/*-linux-gnu*"))]
-        libraries += [self.root / "usr/lib", self.root / "lib"]
         changed = {"PATH": _joined(folders, base.get("PATH", os.defpath))}
         if any(self.root.glob("**/*.so*")):
-            changed["LD_LIBRARY_PATH"] = _joined(libraries, base.get("LD_LIBRARY_PATH", ""))
+            changed["LD_LIBRARY_PATH"] = _joined(self._libraries(), base.get("LD_LIBRARY_PATH", ""))
         return {**base, **changed}
+
+    def write_linker_cache(self, file: Path) -> None:
+        """Writes a cache for the dynamic linker with the machine's libraries and the packages'.
+
+        For programs that start themselves again without their environment: mount it over ``/etc/ld.so.cache`` in a
+        mount namespace of your own.
+        """
+        configuration = file.with_suffix(".conf")
+        lines = [*(str(path) for path in self._libraries() if path.is_dir()), "include /etc/ld.so.conf"]
+        configuration.write_text("\n".join(lines) + "\n")
+        command = ["/sbin/ldconfig", "-X", "-f", str(configuration), "-C", str(file)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def _libraries(self) -> list[Path]:
+        found = [path for name in ("usr/lib", "lib") for path in sorted(self.root.glob(f"{name}/*-linux-gnu*"))]
+        return [*found, self.root / "usr/lib", self.root / "lib"]
 
     def executable(self, name: str) -> Path:
         """The program of that name, from the packages or else from the machine."""
@@ -79,8 +94,23 @@ def unpacked(*packages: str) -> Unpacked:
     return Unpacked(root)
 
 
+def sources() -> list[str]:
+    """The machine's own sources of its distribution, one ``deb`` line each; others that it may have are left out."""
+    home = cache_dir() / "debian" / "sources"
+    shown = "$(ORIGIN)|$(CREATED_BY)|deb $(SITE) $(RELEASE) $(COMPONENT)"
+    command = ["apt-get", "indextargets", "--format", shown]
+    for prepare in (None, _update):
+        if prepare:
+            prepare(home)
+        lines = [line.split("|") for line in _run(command, home).stdout.splitlines()]
+        found = [line for origin, kind, line in lines if origin in _DISTRIBUTIONS and kind == "Packages"]
+        if found:
+            return list(dict.fromkeys(found))
+    raise DebianError("apt has no package source of Debian or Ubuntu; check that `apt-get update` works")
+
+
 @contextmanager
-def apt(home: Path) -> Iterator[dict[str, str]]:
+def _apt(home: Path) -> Iterator[dict[str, str]]:
     """An environment for apt: this machine's settings and sources, but caches and lists in ``home`` and no hooks.
 
     The settings go into a private file that is gone afterwards, because they may name a proxy with a password.
@@ -136,7 +166,7 @@ def _update(home: Path) -> None:
 
 
 def _run(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
-    with apt(home) as environment:
+    with _apt(home) as environment:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

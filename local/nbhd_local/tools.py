@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES_VERSION = "v1.36.4"
+HELM_VERSION = "v4.2.4"
 _GO_REQUIREMENTS = ROOT / "requirements-go.txt"
 _PROGRESS_SECONDS = 15
 
@@ -65,10 +66,23 @@ def coredns() -> Path:
     return ensure_go_tool("coredns", ROOT / "local" / "coredns")
 
 
-def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str = "", package: str = ".") -> Path:
-    """The executable of the Go module in ``folder``; builds it where the cache has none. Raises ``ToolError``.
+def helm() -> Path:
+    """Helm, from the Go module that ``local/helm`` pins."""
+    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}"
+    return ensure_go_tool("helm", ROOT / "local" / "helm", flags, package="helm.sh/helm/v4/cmd/helm")
 
-    With the package ``tool`` it is a folder, of the tools that the module names.
+
+def kubeconform() -> Path:
+    """Kubeconform, which compares manifests with JSON schemas, from the Go module that ``local/kubeconform`` pins."""
+    package = "github.com/yannh/kubeconform/cmd/kubeconform"
+    return ensure_go_tool("kubeconform", ROOT / "local" / "kubeconform", package=package)
+
+
+def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str = "", package: str = ".") -> Path:
+    """The executable of a package (default: its root) of the Go module in ``folder``.
+
+    Builds it where the cache has none. With the package ``tool`` it is a folder, of the tools that the module names.
+    Raises ``ToolError``.
     """
     home = cache_dir() / "tools" / f"{name}-{_fingerprint(folder, f'{ldflags} {tags}')}"
     binary = home / name
@@ -186,6 +200,8 @@ def main() -> None:
         controlplane()
         kubectl()
         ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
+        helm()
+        kubeconform()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None
 
