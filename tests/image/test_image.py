@@ -115,7 +115,7 @@ def test_the_local_image_adds_the_offline_world_and_what_it_needs(platform: Imag
 
 
 def test_its_bytecode_needs_no_writing_and_no_checking(platform: Image) -> None:
-    modules = [path for path in (platform.root / "opt/nbhd/lib").rglob("*.py") if "lib2to3" not in path.parts]
+    modules = [path for folder in ("opt/nbhd/lib", "usr/lib") for path in (platform.root / folder).rglob("*.py")]
     assert len(modules) > 1000
     for module in modules:
         compiled = list((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc"))
