@@ -18,7 +18,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     && /build/bin/pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-build.txt \
     && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --require-hashes --no-deps --only-binary :all: -r requirements.txt \
     && rm -f /opt/nbhd/bin/[Aa]ctivate* \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
 
 # --- the base without what a service never runs: package tools, installers, setuid bits, documentation, caches
 FROM ${BASE} AS system
@@ -27,7 +27,7 @@ RUN set -eu; \
     unneeded="$(dpkg-query --show --showformat '${Package}\n' apt 'libapt-pkg*' debconf init-system-helpers 'perl*' \
       'libperl*' 'lib*-perl' usrmerge 'python3*-venv' 'python3-*-whl' python3-pip python3-setuptools python3-distutils python3-lib2to3 \
       util-linux util-linux-extra bsdutils mount login passwd 'libpam-*' e2fsprogs logsave sysvinit-utils ncurses-bin \
-      openssl 2>/dev/null || true)"; \
+      2>/dev/null || true)"; \
     rm -f /var/lib/dpkg/info/*.p*inst /var/lib/dpkg/info/*.p*rm /var/lib/dpkg/info/*.triggers; \
     dpkg --purge --force-all ${unneeded} >/tmp/log 2>&1 || { tail /tmp/log; exit 1; }; \
     rm -rf /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/update-alternatives /usr/share/dpkg /etc/dpkg /etc/apt /usr/lib/apt /var/lib/apt \
@@ -39,7 +39,7 @@ RUN set -eu; \
     find /var/lib/dpkg -type f ! -name status ! -name '*.list' -delete; \
     find /usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete; \
     find / -xdev -type d -name __pycache__ -prune -exec rm -rf {} +; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash \
+    python3 -m compileall -q -f --invalidation-mode unchecked-hash \
       "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" >/dev/null || true; \
     echo 'nbhd:x:65532:65532:nbhd-united:/nonexistent:/usr/sbin/nologin' >>/etc/passwd; \
     echo 'nbhd:x:65532:' >>/etc/group; \
@@ -64,7 +64,7 @@ COPY router router
 COPY cli cli
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
     && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages/nbhd_*
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages/nbhd_*
 
 FROM build-platform AS build-local
 COPY requirements-local.txt ./
@@ -73,7 +73,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 COPY local local
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheels-local ./local \
     && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --no-deps --no-index /wheels-local/*.whl \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
 
 FROM common AS local
 COPY --from=build-local /opt/nbhd /opt/nbhd

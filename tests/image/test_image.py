@@ -34,7 +34,7 @@ def test_it_is_small_and_says_how_small(platform: Image, measured: Callable[[str
     ours = sum(path.lstat().st_size for path in (platform.root / "opt").rglob("*") if not path.is_dir()) / 1e6
     packed = platform.archive.stat().st_size / 1e6
     measured(f"image {packed:.0f} MB compressed, {megabytes:.0f} MB unpacked, of which {ours:.0f} MB in /opt/nbhd")
-    assert megabytes < 300
+    assert megabytes < 320
 
 
 def test_it_runs_as_a_user_without_a_name_to_log_in_with(platform: Image) -> None:
