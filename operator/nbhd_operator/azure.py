@@ -24,6 +24,7 @@ from azure.mgmt.msi.v2024_11_30.aio import ManagedServiceIdentityClient
 from azure.mgmt.msi.v2024_11_30.models import Identity
 
 from nbhd_operator.errors import NotFound, Terminal, classify
+from nbhd_operator.metrics import Metrics
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.throttle import ThrottledTransport
@@ -45,8 +46,8 @@ def _faults() -> Iterator[None]:
 class Azure:
     """All clients of one process: one connection pool, one credential."""
 
-    def __init__(self, settings: OperatorSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: OperatorSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
         self._resources = contextlib.AsyncExitStack()
         self._apps: dict[str, ContainerAppsAPIClient] = {}
         self._identities: dict[str, ManagedServiceIdentityClient] = {}
@@ -62,7 +63,7 @@ class Azure:
         self._probes = await self._resources.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=50), timeout=_PROBE_TIMEOUT)
         )
-        self._transport = ThrottledTransport(self._session)
+        self._transport = ThrottledTransport(self._session, self._metrics)
         settings = self._settings
         self._credential = await self._resources.enter_async_context(
             WorkloadIdentityCredential(

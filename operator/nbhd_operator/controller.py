@@ -11,7 +11,7 @@ import datetime
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -21,12 +21,13 @@ from nbhd_crds.api import Tenant
 from nbhd_crds.client import GoneError, Tenants, is_conflict
 from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring
-from nbhd_operator import reconcile
+from nbhd_operator import events, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.deadlines import Deadlines
 from nbhd_operator.errors import ROLE_PROPAGATION, Fault, Retryable, Terminal, Waiting
 from nbhd_operator.finding import Finding
+from nbhd_operator.metrics import Metrics
 from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
 from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Release, Remove, Rest, Start, Step, Stop
 from nbhd_operator.resources import ContainerApp, RoleAssignment
@@ -43,6 +44,7 @@ _SLOW = 20  # polls after which status says what is waited for
 _VISIBLE = 5  # failures in a row after which a passing fault is shown in status
 _REFUSED = 5  # refusals that we saw ourselves before a deadline counts: the clock may have jumped
 _KEEP_SEEN = 60.0  # seconds
+_GOOD = ("settled", "progress", "gone")  # outcomes of a look that did what it should
 
 
 _POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
@@ -82,6 +84,8 @@ class _Look:
     confirmed: bool = False
     advanced: bool = False
     """Something new was begun: what was waited for before is over."""
+    drifted: bool = False
+    """All was settled, and a scan of Azure says otherwise: a change now is a repair, to be told once."""
 
 
 class Controller:
@@ -97,10 +101,17 @@ class Controller:
         platform: Platform,
         rings: Mapping[str, Keyring],
         clock: Clock,
+        metrics: Metrics,
+        record: Callable[[Tenant, events.Change], None],
+        may_act: Callable[[], bool] = lambda: True,
         pace: Pace = _PACE,
     ) -> None:
+        """``record`` takes what people should see; ``may_act`` is asked before each change, and says no to one who
+        leads no more.
+        """
         self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
+        self._metrics, self._record, self._may_act = metrics, record, may_act
         self._suspects: set[Key] = set()
         self._outdated: set[Key] = set()  # to be read afresh before the next look
         self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}
@@ -112,6 +123,10 @@ class Controller:
         """Something in Azure is not as it was left: look even if the tenant seems settled."""
         self._suspects.add(key)
         self._queue.add(key, Priority.BACKLOG)
+
+    def anew(self) -> None:
+        """Forgets what earlier looks saw: another operator has worked since."""
+        self._memory.clear()
 
     async def work(self) -> None:
         """One worker."""
@@ -127,52 +142,66 @@ class Controller:
 
     async def look(self, key: Key) -> None:
         """One look at one tenant. Never raises; whatever fails is tried again with a back-off."""
+        begun = time.monotonic()
+        outcome = await self._try_to_look(key)
+        self._metrics.looked(outcome, time.monotonic() - begun)
+        if outcome in _GOOD:
+            self._metrics.succeeded()
+
+    async def _try_to_look(self, key: Key) -> str:
         try:
-            await self._look(key)
+            return await self._look(key)
         except (_ChangedError, GoneError):
             self._read_again(key)
+            return "conflict"
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             if is_conflict(error):
                 self._read_again(key)
-                return
+                return "conflict"
             self._outdated.add(key)
+            status = getattr(error, "status", None)
+            self._metrics.failed(f"ApiServer{status}" if status else f"ApiServer.{type(error).__name__}")
             delay = self._queue.retry(key, self._pace.api_server)
-            extra = {"error": type(error).__name__, "status": getattr(error, "status", None)}
+            extra = {"error": type(error).__name__, "status": status}
             log.warning("the API server did not do it", extra=_names(key) | extra | {"again_in": round(delay, 1)})
+            return "failed"
         except Exception as error:  # noqa: BLE001, RUF100 - a fault in one tenant must not end the worker
             self._memory.pop(key, None)
             self._queue.retry(key, self._pace.fault)
+            self._metrics.failed(type(error).__name__)
             # The message may quote what it failed on, secrets included: say only what kind it was, and where.
             frames = traceback.extract_tb(error.__traceback__)[-3:]
             where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
             log.error("look failed", extra=_names(key) | {"error": type(error).__name__, "where": where})
+            return "failed"
 
-    async def _look(self, key: Key) -> None:
+    async def _look(self, key: Key) -> str:
+        """What it came to."""
         if key in self._outdated:
             await self._refresh(key)
             self._outdated.discard(key)
         tenant = self._cache.tenants.get(key)
         if tenant is None:
             self._forget(key)
-            return
+            return "gone"
         situation = await self._assess(tenant)
         if tenant.deleting and situation.aim is Aim.LEAVE:
             self._forget(key)
-            return
+            return "gone"
         self.deadlines.put(key, situation.right.until)
-        if settled(situation) and key not in self._suspects:
+        calm, suspect = settled(situation), key in self._suspects
+        if calm and not suspect:
             self._finish(key)
-            return
+            return "settled"
         self._suspects.discard(key)
-        look = _Look(situation, self._recall(key, situation))
+        look = _Look(situation, self._recall(key, situation), drifted=calm and suspect)
         try:
             rest = await self._steps(key, look)
         except Fault as fault:
-            await self._failed(key, look, fault)
-            return
+            return await self._failed(key, look, fault)
         if rest is None:
             self._forget(key)  # released: it is Kubernetes' now
-            return
+            return "gone"
         self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
@@ -180,6 +209,7 @@ class Controller:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)
         self._plan_next(key, look.situation, rest)
+        return rest.outcome.value
 
     async def _assess(self, tenant: Tenant) -> Situation:
         """The situation, once every other Tenant that it rests on was read afresh."""
@@ -226,6 +256,10 @@ class Controller:
             look.answered = await self._azure.answers(step.endpoint)
         else:
             await self._confirm(look)
+            if look.drifted:
+                look.drifted = False
+                paths = step.paths if isinstance(step, Apply) else ()
+                self._record(look.situation.tenant, events.drifted(paths))
             extra = _names(key) | {"kind": getattr(getattr(step, "resource", None), "kind", app), "azure_name": name}
             if isinstance(step, Apply):
                 why = {"reason": "Drifted", "paths": ",".join(step.paths)} if step.paths else {"reason": "Absent"}
@@ -252,6 +286,7 @@ class Controller:
 
     async def _confirm(self, look: _Look) -> Tenant:
         """Reads the Tenant afresh before the first change of a look. Raises ``_ChangedError`` if it is another."""
+        self._must_lead()
         seen = look.situation.tenant
         if look.confirmed:
             return seen
@@ -280,21 +315,29 @@ class Controller:
         status = report(look.situation, rest, look.seen, self._now())
         if status.wire() == tenant.status.wire():
             return
+        self._must_lead()
         written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)
         if status.phase != tenant.status.phase:
             log.info("phase", extra=_names(key_of(tenant)) | {"phase": status.phase, "was": tenant.status.phase})
+        for change in events.changes(tenant.status, status):
+            self._record(written, change)
         for key in self._cache.put_tenant(written) - {key_of(tenant)}:
             self._queue.add(key)
 
-    async def _failed(self, key: Key, look: _Look, fault: Fault) -> None:
+    def _must_lead(self) -> None:
+        if not self._may_act():
+            raise _ChangedError
+
+    async def _failed(self, key: Key, look: _Look, fault: Fault) -> str:
         self._memory.pop(key, None)
-        delay = 0.0
+        self._metrics.failed(fault.reason)
+        outcome, delay = "failed", 0.0
         trouble: Finding | None = None
         if isinstance(fault, Terminal) or self._overdue(key, look, fault):
-            delay = self._queue.retry(key, self._pace.stalled)
+            outcome, delay = "stalled", self._queue.retry(key, self._pace.stalled)
             await self._write(look, Rest(Outcome.STALLED, problem=Finding("True", fault.reason, fault.message)))
         elif isinstance(fault, Waiting):
-            delay = self._queue.retry(key, self._pace.poll)
+            outcome, delay = "waiting", self._queue.retry(key, self._pace.poll)
             if self._queue.attempts(key) > _SLOW:
                 message = "Azure is still spreading the role assignment; this takes minutes."
                 trouble = Finding("True", "RoleSpreading", message)
@@ -314,6 +357,7 @@ class Controller:
             "Azure did not do it",
             extra=_names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
         )
+        return outcome
 
     def _overdue(self, key: Key, look: _Look, fault: Fault) -> bool:
         """True when a role assignment had its time, counted from what Azure recorded."""

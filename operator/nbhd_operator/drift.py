@@ -16,6 +16,7 @@ from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key
 from nbhd_operator.diff import differences
 from nbhd_operator.errors import Fault
+from nbhd_operator.metrics import Metrics
 from nbhd_operator.resources import container_app
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.situation import Aim, Situation
@@ -35,9 +36,10 @@ class DriftScan:
         suspect: Callable[[Key], None],
         relist: Callable[[], Awaitable[None]],
         interval: float,
+        metrics: Metrics,
     ) -> None:
         self._cache, self._azure, self._assess = cache, azure, assess
-        self._suspect, self._relist, self._interval = suspect, relist, interval
+        self._suspect, self._relist, self._interval, self._metrics = suspect, relist, interval, metrics
 
     async def run(self) -> None:
         """For ever. A failed round is logged and leaves everything as it was."""
@@ -46,6 +48,7 @@ class DriftScan:
             try:
                 await self._relist()
                 await self.scan()
+                self._metrics.succeeded()
             except Exception as error:  # noqa: BLE001, RUF100 - the next round may do better
                 reason = error.reason if isinstance(error, Fault) else type(error).__name__
                 log.warning("drift scan failed", extra={"reason": reason})
@@ -62,6 +65,7 @@ class DriftScan:
             for name, (key, situation) in tenants.items():
                 if paths := _drift(situation, found.get(name)):
                     log.warning("drift", extra={"tenant": key.name, "namespace": key.namespace, "paths": paths})
+                    self._metrics.drifts.inc()
                     self._suspect(key)
 
 

@@ -85,10 +85,10 @@ def registry(settings: OperatorSettings, runtime: Runtime) -> kopf.OperatorRegis
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers, id="login")
-    def login(**kwargs: Any) -> Any:
-        if settings.kubeconfig is not None:
-            return kopf.login_with_kubeconfig(**kwargs)
-        return kopf.login_with_service_account(**kwargs)
+    async def login(**kwargs: Any) -> Any:
+        found = kopf.login_with_service_account if settings.kubeconfig is None else kopf.login_with_kubeconfig
+        info = found(**kwargs)
+        return runtime.watches.session(info) if info else None
 
     @kopf.on.startup(registry=handlers, id="start")
     async def start(**_: Any) -> None:

@@ -41,7 +41,6 @@ def _run(settings: OperatorSettings, runtime: Runtime) -> None:
         standalone=True,
         clusterwide=not settings.namespace,
         namespaces=[settings.namespace] if settings.namespace else [],
-        liveness_endpoint=f"http://{settings.health_listen}/healthz" if settings.health_listen else None,
     )
 
 

@@ -54,6 +54,7 @@ class Backoff:
 @dataclass
 class _Entry:
     waiting: Priority | None = None
+    since: float = 0.0
     running: bool = False
     due: float | None = None
     attempts: int = 0
@@ -78,12 +79,33 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
         self._still = asyncio.Event()
         self._still.set()
-        self._running = 0
+        self._running: dict[K, float] = {}  # since when
         self._alarm: asyncio.TimerHandle | None = None
         self.closed = False
 
     def __len__(self) -> int:
         return sum(entry.waiting is not None for entry in self._entries.values())
+
+    @property
+    def running(self) -> int:
+        """How many keys are with a worker."""
+        return len(self._running)
+
+    @property
+    def planned(self) -> int:
+        """How many keys have a wake-up to come."""
+        return sum(entry.due is not None for entry in self._entries.values())
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that the oldest of the waiting keys waits."""
+        now = self._clock()
+        return max((now - entry.since for entry in self._entries.values() if entry.waiting is not None), default=0.0)
+
+    @property
+    def longest_run(self) -> float:
+        """Seconds that the slowest worker is at its key."""
+        return self._clock() - min(self._running.values()) if self._running else 0.0
 
     def add(self, key: K, priority: Priority = Priority.LIVE) -> None:
         """Asks for a look at ``key``; while a worker has it, for another one afterwards."""
@@ -92,6 +114,7 @@ class WorkQueue(Generic[K]):
         entry = self._entries.setdefault(key, _Entry())
         if entry.waiting is not None and entry.waiting <= priority:
             return
+        entry.since = self._clock() if entry.waiting is None else entry.since
         entry.waiting = priority
         if not entry.running:
             heapq.heappush(self._ready, (priority, next(self._order), key))
@@ -142,12 +165,12 @@ class WorkQueue(Generic[K]):
         """The worker is through with the key; if it was added meanwhile, it is next in line again."""
         entry = self._entries[key]
         entry.running = False
-        self._running -= 1
+        del self._running[key]
         if entry.waiting is not None:
             heapq.heappush(self._ready, (entry.waiting, next(self._order), key))
         self._drop_if_idle(key, entry)
         self._changed.set()
-        if self._running == 0:
+        if not self._running:
             self._still.set()
 
     def close(self) -> None:
@@ -156,6 +179,13 @@ class WorkQueue(Generic[K]):
         if self._alarm is not None:
             self._alarm.cancel()
         self._changed.set()
+
+    def clear(self) -> None:
+        """Forgets all that waits or is planned, with every back-off; for when nobody works. What runs is owed still."""
+        self._ready.clear()
+        self._timers.clear()
+        self._entries = {key: _Entry(running=True) for key in self._running}
+        self._arm()
 
     async def drained(self) -> None:
         """Returns when no key is with a worker."""
@@ -179,7 +209,7 @@ class WorkQueue(Generic[K]):
             if entry is None or entry.running or entry.waiting != priority:
                 continue  # a stale row: it went out under a better priority
             entry.waiting, entry.due, entry.running = None, None, True
-            self._running += 1
+            self._running[key] = self._clock()
             self._still.clear()
             return key
         return None

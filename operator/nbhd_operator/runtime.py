@@ -1,7 +1,8 @@
-"""The running operator between kopf's start-up and clean-up: clients, cache, queue, workers, drift scan.
+"""The running operator between kopf's start-up and clean-up: clients, cache, queue, election, workers, drift scan.
 
 ``handlers.py`` drives it. It begins with complete lists, so that no decision about two Tenants is made while one
-of them is still unknown.
+of them is still unknown. Then it leads at once, or stands by with a warm cache until it is elected: one that stands by
+differs from a leader in nothing but that nobody works and nothing is queued.
 """
 
 from __future__ import annotations
@@ -11,22 +12,32 @@ import contextlib
 import logging
 import random
 import signal
+import time
+from collections.abc import AsyncIterator
 
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, Plan, Tenant
-from nbhd_crds.client import Objects, Tenants, connect
+from nbhd_crds.api.roles import LEASE
+from nbhd_crds.client import Leases, Objects, Tenants, connect
 from nbhd_crds.clock import clock
+from nbhd_crds.election import Election, identity
+from nbhd_crds.health import Readiness, health_app
 from nbhd_crds.identity import Keyring
+from nbhd_crds.listener import listening
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.controller import Controller
 from nbhd_operator.drift import DriftScan
+from nbhd_operator.events import Recorder, poster
+from nbhd_operator.metrics import Metrics
+from nbhd_operator.progress import stuck
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.situation import assess
+from nbhd_operator.watches import Watches
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +50,33 @@ class Runtime:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
         self._resources = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._leadership = contextlib.AsyncExitStack()
+        self._leading = False
+        self._campaign: asyncio.Task[None] | None = None
+        self._election: Election | None = None
+        self._readiness = Readiness("the list of Tenants is not complete yet")
+        self.metrics = Metrics()
+        self.watches = Watches([Tenant.plural, Plan.plural, Cell.plural])
         self.cache = Cache()
+        self.queue: WorkQueue[Key] = WorkQueue()
         self.failed = False
         """True once a part that must run for ever has ended by itself."""
 
     async def start(self) -> None:
-        """Connects, lists, starts the workers. Waits for an API server that does not answer yet."""
-        settings = self._settings
+        """Connects, lists, and leads or stands by. Waits for an API server that does not answer yet."""
+        settings, name = self._settings, identity()
+        self.metrics.read(self.queue, self.cache, lambda: self._leading)
+        if settings.health_listen:
+            health = health_app(self._unready, stuck=self._stuck, metrics=self.metrics.registry)
+            await self._resources.enter_async_context(listening(health, settings.health_listen, drain=1))
         api = await connect(settings.kubeconfig)
         self._resources.push_async_callback(api.close)
         self._tenants = Tenants(api)
         self._plans, self._cells = Objects(api, Plan, Plan.plural), Objects(api, Cell, Cell.plural)
-        azure = await self._resources.enter_async_context(Azure(settings))
-        self.queue: WorkQueue[Key] = WorkQueue()
+        azure = await self._resources.enter_async_context(Azure(settings, self.metrics))
+        self._recorder = Recorder(poster(api), name, self.metrics)
+        if settings.lease_namespace:
+            self._election = Election(Leases(api, settings.lease_namespace, LEASE), name)
         platform, now = settings.platform, clock(settings.clock_file)
         rings: dict[str, Keyring] = {ring.purpose: ring for ring in (
             settings.bot_keys, settings.webhook_keys, settings.gateway_keys, settings.model_keys
@@ -65,36 +89,84 @@ class Runtime:
             platform=platform,
             rings=rings,
             clock=now,
+            metrics=self.metrics,
+            record=self._recorder.record,
+            may_act=lambda: self._election is None or self._election.leading,
         )
-        drift = DriftScan(
+        self._drift = DriftScan(
             cache=self.cache,
             azure=azure,
             assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
             relist=self._list,
             interval=settings.drift_seconds,
+            metrics=self.metrics,
         )
         await self._first_list()
-        forever = [self.controller.work() for _ in range(settings.workers)]
-        for work in (*forever, self.controller.deadlines.run(), drift.run()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._ended)
-            self._tasks.append(task)
+        self._readiness.serving()
         log.info("operator started", extra={"tenants": len(self.cache.tenants), "workers": settings.workers})
+        if self._election is None:
+            await self._leadership.enter_async_context(self._lead())
+        else:
+            self._campaign = asyncio.create_task(self._election.run(self._lead))
+            self._campaign.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """Lets the workers finish what they are at, within a bound, and closes everything."""
-        if self._tasks:
-            self.queue.close()
-            try:
-                async with asyncio.timeout(_DRAIN_SECONDS):
-                    await self.queue.drained()
-            except TimeoutError:
-                log.warning("stopped in the middle of a look; the next start goes on from there")
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Lets the workers finish what they are at, within a bound, gives the Lease up, and closes everything."""
+        self._readiness.stopping()
+        self.queue.close()
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self.queue.drained()
+        except TimeoutError:
+            log.warning("stopped in the middle of a look; the next start goes on from there")
+        if self._campaign is not None:
+            self._campaign.cancel()
+            await asyncio.gather(self._campaign, return_exceptions=True)
+        await self._leadership.aclose()
+        if self._election is not None:
+            await self._election.release()
         await self._resources.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _lead(self) -> AsyncIterator[None]:
+        """Works while the context lasts. At its end every worker has stopped, wherever it was."""
+        settings = self._settings
+        self.controller.anew()
+        self._leading = True
+        self.metrics.leader.set(1)
+        self.metrics.looked_at = self.metrics.succeeded_at = time.monotonic()
+        for key, tenant in self.cache.tenants.items():
+            unseen = tenant.status.observed_generation != tenant.metadata.generation
+            self.queue.add(key, Priority.LIVE if unseen else Priority.BACKLOG)
+        forever = [self.controller.work() for _ in range(settings.workers)]
+        tasks = [
+            asyncio.create_task(work)
+            for work in (*forever, self.controller.deadlines.run(), self._drift.run(), self._recorder.run())
+        ]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            self._leading = False
+            self.metrics.leader.set(0)
+            if self.queue.closed:
+                await self._recorder.drain()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.queue.clear()
+
+    def _unready(self) -> str | None:
+        return self._readiness() or self.watches.missing()
+
+    def _stuck(self) -> str | None:
+        return stuck(
+            longest_run=self.queue.longest_run,
+            longest_wait=self.queue.longest_wait,
+            since_look=time.monotonic() - self.metrics.looked_at,
+        )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Half an operator is worse than none: what must run for ever and does not ends the process."""
@@ -109,7 +181,7 @@ class Runtime:
         gone = event == "DELETED"
         concerned = self.cache.drop_tenant(key_of(tenant)) if gone else self.cache.put_tenant(tenant)
         for key in concerned:
-            self.queue.add(key, Priority.BACKLOG if event is None else Priority.LIVE)
+            self._add(key, Priority.BACKLOG if event is None else Priority.LIVE)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
         """A Plan changed: it may decide for any Tenant beside it."""
@@ -131,7 +203,11 @@ class Runtime:
 
     def _wake(self, namespace: str) -> None:
         for key in self.cache.in_namespace(namespace):
-            self.queue.add(key, Priority.BACKLOG)
+            self._add(key, Priority.BACKLOG)
+
+    def _add(self, key: Key, priority: Priority) -> None:
+        if self._leading:  # whoever begins to lead looks at everything anyway
+            self.queue.add(key, priority)
 
     async def _first_list(self) -> None:
         delay = 0.5
@@ -152,4 +228,4 @@ class Runtime:
         namespace, known = self._settings.namespace, self.cache.known()
         plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
         for key in self.cache.replace(await self._tenants.list(namespace), plans, cells, known):
-            self.queue.add(key, Priority.BACKLOG)
+            self._add(key, Priority.BACKLOG)

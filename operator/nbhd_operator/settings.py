@@ -42,6 +42,9 @@ class OperatorSettings(Settings):
         "https://login.microsoftonline.com", validation_alias="AZURE_AUTHORITY_HOST", pattern="^https://"
     )
 
+    lease_namespace: str = Field(
+        "", validation_alias="NBHD_LEASE_NAMESPACE", pattern="^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"
+    )
     workers: int = Field(32, validation_alias="NBHD_OPERATOR_WORKERS", ge=1, le=1000)
     drift_seconds: float = Field(600, validation_alias="NBHD_DRIFT_SECONDS", gt=0)
 

@@ -186,7 +186,7 @@ class Dispatcher:
                 continue
             except Exception:  # a fault of ours: the lane goes on, and the update is tried again
                 log.exception("dispatch failed")
-                self._metrics.count("faults")
+                self._metrics.faults.inc()
                 worker.faults += 1
                 await asyncio.sleep(1)
                 continue
@@ -239,7 +239,7 @@ class Dispatcher:
     async def _attempt(self, route: Route, row: Row) -> Result:
         async with self._slots:
             result = await self._delivery.attempt(route, row.update.update_id, row.update.body)
-        self._metrics.count("attempts", outcome=result.outcome.value, reason=result.reason)
+        self._metrics.attempts.labels(result.outcome.value, result.reason).inc()
         if result.outcome is not Outcome.DELIVERED:
             log.info(
                 "not delivered yet",
@@ -250,10 +250,10 @@ class Dispatcher:
     async def _finish(self, row: Row) -> None:
         await self._spool.done(row)
         self._notices.forget(row.update.lane.chat)
-        self._metrics.count("delivered", kind=row.update.kind)
+        self._metrics.delivered.labels(row.update.kind).inc()
 
     async def _close(self, row: Row, decision: Close) -> None:
-        self._metrics.count("closed", reason=decision.reason)
+        self._metrics.closed.labels(decision.reason).inc()
         log.info("not delivered", extra={"update": row.update.update_id, "reason": decision.reason})
         if decision.text is not None:
             await self._say(row, decision.text)

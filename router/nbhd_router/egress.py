@@ -85,29 +85,31 @@ class Egress:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["method"].lower()
         method = scope.FORWARDED.get(name)
+        local = name == "getme" or name in scope.LOCAL
+        label = method.name if method else name if local else "other"
         try:
             tenant = self._authenticate(request)
-            if name == "getme":
-                return await self._get_me()
-            if name in scope.LOCAL:
-                return web.json_response({"ok": True, "result": scope.LOCAL[name]})
+            if local:
+                answer = await self._get_me() if name == "getme" else {"ok": True, "result": scope.LOCAL[name]}
+                self._metrics.egress.labels(label, "200").inc()
+                return web.json_response(answer)
             if method is None:
                 raise RefusedError(404, "Not Found")
             async with asyncio.timeout(_READ_SECONDS):
                 asked = await self._read(request, method)
             await self._authorize(tenant, asked)
         except RefusedError as error:
-            return self._refuse(name if method else "other", error)
+            return self._refuse(label, error)
         except web.HTTPRequestEntityTooLarge:
-            return self._refuse(name, RefusedError(413, "Request Entity Too Large"))
+            return self._refuse(label, RefusedError(413, "Request Entity Too Large"))
         except TimeoutError:
-            return self._refuse(name, RefusedError(408, "Request Timeout"))
+            return self._refuse(label, RefusedError(408, "Request Timeout"))
         except DatabaseError:
-            return self._refuse(name, RefusedError(503, "Service Unavailable"))
+            return self._refuse(label, RefusedError(503, "Service Unavailable"))
         return await self._forward(tenant, asked)
 
     def _refuse(self, method: str, error: RefusedError) -> web.Response:
-        self._metrics.count("egress", method=method, result=str(error.code))
+        self._metrics.egress.labels(method, str(error.code)).inc()
         if error.code == 403:
             log.warning("call refused", extra={"method": method, "reason": str(error)})
         return refusal(error.code, str(error))
@@ -128,12 +130,12 @@ class Egress:
             raise RefusedError(403, "Forbidden: bot is not active")
         return tenant
 
-    async def _get_me(self) -> web.Response:
+    async def _get_me(self) -> dict[str, Any]:
         try:
             user = await asyncio.wait_for(asyncio.shield(self._bot), 10)
         except TimeoutError:
             raise RefusedError(503, "Service Unavailable") from None
-        return web.json_response({"ok": True, "result": {**user, "has_topics_enabled": False}})
+        return {"ok": True, "result": {**user, "has_topics_enabled": False}}
 
     async def _read(self, request: web.Request, method: scope.Method) -> Call:
         try:
@@ -179,7 +181,7 @@ class Egress:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("call not forwarded", extra={"method": method, "error": type(error).__name__})
             return self._refuse(method, RefusedError(502, "Bad Gateway"))
-        self._metrics.count("egress", method=method, result=str(status))
+        self._metrics.egress.labels(method, str(status)).inc()
         if status == 401:
             log.error("Telegram does not accept the bot's token")
             return refusal(502, "Bad Gateway")  # it is not the tenant's token that is wrong
@@ -229,7 +231,7 @@ class Egress:
                 raise RefusedError(502, "Bad Gateway") from None
             if request.transport is not None:
                 request.transport.abort()  # a file that ends early must not look whole
-        self._metrics.count("egress", method="file", result="200")
+        self._metrics.egress.labels("file", "200").inc()
         return answer
 
 

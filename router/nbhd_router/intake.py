@@ -61,21 +61,21 @@ class Intake:
     async def receive(self, request: web.Request) -> web.Response:
         """401 for a wrong secret, 503 if the update is not on disk, else an empty 200."""
         if not same_secret(request.headers.get(_SECRET_HEADER, ""), self._secrets):
-            self._metrics.count("updates", result="unauthorized")
+            self._metrics.updates.labels("unauthorized").inc()
             return web.Response(status=401)
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            self._metrics.count("updates", result="oversize")
+            self._metrics.updates.labels("oversize").inc()
             log.warning("update dropped", extra={"reason": "Oversize", "limit": MAX_BYTES})
             return web.Response()
         try:
             result = await self._store(body)
         except DatabaseError as error:
-            self._metrics.count("updates", result="not_stored")
+            self._metrics.updates.labels("not_stored").inc()
             log.error("update not stored", extra={"error": str(error)})
             return web.Response(status=503, headers={"Retry-After": "1"})
-        self._metrics.count("updates", result=result)
+        self._metrics.updates.labels(result).inc()
         return web.Response()
 
     async def _store(self, body: bytes) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import resource
 import signal
 import ssl
 
 import aiohttp
-from aiohttp import web
 
 from nbhd_crds import clock, logs
 from nbhd_crds.api.tenant import Tenant
@@ -119,12 +119,10 @@ async def run(settings: RouterSettings) -> None:
             await dispatcher.start()
             await announcer.run()
 
-        async def expose(_: web.Request) -> web.Response:
-            return web.Response(text=metrics.render({"tenants": len(directory), "busy_chats": dispatcher.busy}))
-
         if settings.health_listen:
-            health = health_app(readiness)
-            health.router.add_get("/metrics", expose)
+            metrics.watch(lambda: len(directory), lambda: dispatcher.busy)
+            refresh = functools.partial(metrics.look_at, updates, seconds)
+            health = health_app(readiness, metrics=metrics.registry, refresh=refresh)
             await stack.enter_async_context(listening(health, settings.health_listen))
         tls = _tls(settings)
         await stack.enter_async_context(listening(egress.app(), settings.egress_listen, tls=tls))

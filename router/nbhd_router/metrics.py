@@ -1,29 +1,59 @@
-"""Counters of the router, in Prometheus' text form on the health listener. No label ever holds a chat or a secret."""
+"""The router's metrics. No label ever holds a chat, a tenant or a secret; every value comes from lists in our code.
+
+``main`` makes one object and hands it to intake, dispatch and egress, which count; ``nbhd_crds.health`` serves it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge
+
+from nbhd_crds import metrics
+from nbhd_router.errors import DatabaseError
+from nbhd_router.spool import Spool
 
 
 class Metrics:
-    """Counts by name and labels."""
+    """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+        self.registry = metrics.registry()
 
-    def count(self, name: str, **labels: str) -> None:
-        """Adds one to ``nbhd_router_<name>_total``."""
-        self._counts[name, tuple(sorted(labels.items()))] += 1
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"nbhd_router_{name}", meaning, labels, registry=self.registry)
 
-    def value(self, name: str, **labels: str) -> int:
-        """What was counted so far."""
-        return self._counts[name, tuple(sorted(labels.items()))]
+        def gauge(name: str, meaning: str) -> Gauge:
+            return Gauge(f"nbhd_router_{name}", meaning, registry=self.registry)
 
-    def render(self, gauges: Mapping[str, float]) -> str:
-        """All counters, and ``gauges`` as they are now."""
-        lines = [f"nbhd_router_{name} {value}" for name, value in gauges.items()]
-        for (name, labels), value in sorted(self._counts.items()):
-            inner = ",".join(f'{key}="{text}"' for key, text in labels)
-            lines.append(f"nbhd_router_{name}_total{{{inner}}} {value}")
-        return "\n".join(lines) + "\n"
+        self.updates = counter("updates", "Requests to the bot's webhook, by what became of them.", "result")
+        self.attempts = counter(
+            "attempts", "Attempts to hand an update to a container, by outcome and reason.", "outcome", "reason"
+        )
+        self.delivered = counter("delivered", "Updates that a container accepted durably, by kind.", "kind")
+        self.closed = counter("closed", "Updates that ended without a delivery, by reason.", "reason")
+        self.egress = counter(
+            "egress", "Tenants' calls of the Bot API, by method and HTTP status of the answer.", "method", "result"
+        )
+        self.faults = counter("faults", "Errors of our own while an update was worked on; it is tried again.")
+        self.tenants = gauge("tenants", "Tenants that the router knows.")
+        self.busy_chats = gauge("busy_chats", "Chats with something waiting or in flight.")
+        self.spool_depth = gauge("spool_depth", "Updates in the spool that are not finished.")
+        self.spool_oldest = gauge("spool_oldest_seconds", "Age of the oldest of them; 0 when there is none.")
+
+    def watch(self, tenants: Callable[[], int], busy_chats: Callable[[], int]) -> None:
+        """Where the gauges read their values from."""
+        self.tenants.set_function(tenants)
+        self.busy_chats.set_function(busy_chats)
+
+    async def look_at(self, spool: Spool, clock: Callable[[], float] = time.time) -> None:
+        """Sets the spool's gauges; NaN when it cannot be read."""
+        try:
+            waiting = await spool.waiting()
+        except DatabaseError:
+            self.spool_depth.set(float("nan"))
+            self.spool_oldest.set(float("nan"))
+            return
+        self.spool_depth.set(waiting.updates)
+        self.spool_oldest.set(max(0.0, clock() - waiting.since) if waiting.since else 0.0)

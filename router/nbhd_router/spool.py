@@ -70,6 +70,14 @@ class Row:
     received: float
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """How many updates wait; ``since`` is when the oldest came, in seconds since 1970, 0 if none waits."""
+
+    updates: int
+    since: float
+
+
 Put = Literal["stored", "duplicate", "overflow"]
 
 
@@ -166,6 +174,15 @@ class Spool:
             ).fetchall()
         )
         return [Lane(bot, chat, bool(own)) for bot, chat, own in rows]
+
+    async def waiting(self) -> Waiting:
+        """How much waits in all lanes."""
+
+        def work(sql: sqlite3.Connection) -> Waiting:
+            updates, since = sql.execute("SELECT count(*), min(received) FROM updates WHERE outcome IS NULL").fetchone()
+            return Waiting(updates, since or 0.0)
+
+        return await self._database.run(work)
 
     async def purge(self) -> None:
         """Forgets what was finished more than 48 hours ago."""

@@ -10,7 +10,6 @@ import asyncio
 import datetime
 import json
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import stripe
 from aiohttp import web
 from pydantic import SecretStr
 
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.stripe_api import NotInStripeError, StripeUnavailableError, reference
 from nbhd_webhooks.sync import Outcome, UnavailableError
 
@@ -73,8 +73,15 @@ class Event:
     @property
     def poke(self) -> bool:
         """True if the customer is to be looked at."""
+        return self.kind != "Other"
+
+    @property
+    def kind(self) -> str:
+        """Its type among those that we act on, else ``Other``."""
         plain = self.type.removeprefix(_THIN_PREFIX)
-        return plain in POKES or self.type.startswith(_THIN_SUBSCRIPTION)
+        if plain in POKES:
+            return plain
+        return "customer.subscription.other" if self.type.startswith(_THIN_SUBSCRIPTION) else "Other"
 
 
 def verify(body: bytes, signature: str | None, secrets: Sequence[SecretStr], now: datetime.datetime) -> Event:
@@ -129,7 +136,7 @@ def _parse(raw: Any, secret_index: int) -> Event:
 
 
 class EventHandler:
-    """Answers Stripe's requests; ``counts`` says how many of each kind there were."""
+    """Answers Stripe's requests, and counts them in ``metrics``."""
 
     def __init__(
         self,
@@ -139,10 +146,11 @@ class EventHandler:
         secrets: Sequence[SecretStr],
         live: bool,
         clock: Callable[[], datetime.datetime],
+        metrics: Metrics,
     ) -> None:
         self._sync, self._customer_of = sync, customer_of
         self._secrets, self._live, self._clock = secrets, live, clock
-        self.counts: Counter[str] = Counter()
+        self._counts = metrics.events
 
     async def handle(self, request: web.Request) -> web.Response:
         """The aiohttp handler."""
@@ -150,17 +158,17 @@ class EventHandler:
         try:
             event = verify(body, request.headers.get("Stripe-Signature"), self._secrets, self._clock())
         except RejectedError as reason:
-            self.counts["rejected"] += 1
+            self._counts.labels("Other", "rejected").inc()
             log.warning("event rejected", extra={"reason": str(reason), "bytes": len(body)})
             return web.Response(status=400, text=f"{reason}\n")
         try:
             async with asyncio.timeout(_BUDGET):
                 result = await self._act(event)
         except (UnavailableError, StripeUnavailableError, TimeoutError) as error:
-            self.counts["unavailable"] += 1
+            self._counts.labels(event.kind, "unavailable").inc()
             log.warning("event not handled", extra={"event": event.id, "type": event.type, "error": repr(error)})
             return web.Response(status=503, text="try again later\n", headers={"Retry-After": "30"})
-        self.counts[result] += 1
+        self._counts.labels(event.kind, result).inc()
         known = {"event": event.id, "type": event.type, "secret_index": event.secret_index, "result": result}
         log.log(logging.INFO if event.poke else logging.DEBUG, "event handled", extra=known)
         return web.Response(text=f"{result}\n")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from nbhd_crds.api.tenant import Tenant
 from nbhd_webhooks.billing import ENTITLED, billing, overdue
 from nbhd_webhooks.events import POKES
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.stripe_api import Json, StripeApi, StripeFailure, reference
 from nbhd_webhooks.sync import CUSTOMER, Sync, UnavailableError
 
@@ -35,9 +36,10 @@ class Resync:
         lookup_keys: dict[str, str],
         every: datetime.timedelta,
         clock: Callable[[], datetime.datetime],
+        metrics: Metrics,
     ) -> None:
         self._sync, self._stripe = sync, stripe
-        self._lookup_keys, self._every, self._clock = lookup_keys, every, clock
+        self._lookup_keys, self._every, self._clock, self._metrics = lookup_keys, every, clock, metrics
         self._looked: datetime.datetime | None = None
         self._swept: datetime.datetime | None = None
 
@@ -64,6 +66,7 @@ class Resync:
             customers.add(reference(about if about.get("object") == "customer" else about.get("customer")) or "")
         if await self._each(customers):
             self._looked = now
+            self._metrics.resynced("undelivered")
 
     async def sweep(self) -> None:
         """Syncs every customer whose Tenant does not show what Stripe says."""
@@ -75,6 +78,7 @@ class Resync:
         known = {t.spec.billing.customer_id for t in before.values() if t.spec.billing}
         if await self._each({c for c in known | subscriptions.keys() if self._differs(c, subscriptions, before)}):
             self._swept = now
+            self._metrics.resynced("sweep")
 
     def _differs(self, customer: str, subscriptions: dict[str, list[Json]], before: dict[str, Tenant]) -> bool:
         if not CUSTOMER.match(customer):

@@ -19,6 +19,7 @@ from nbhd_crds.client import Tenants, connect
 from nbhd_crds.health import Readiness, health_app
 from nbhd_crds.listener import listening
 from nbhd_webhooks.events import BODY_LIMIT, EventHandler
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.pages import Pages, guard
 from nbhd_webhooks.resync import Resync
 from nbhd_webhooks.settings import WebhooksSettings
@@ -45,13 +46,14 @@ async def running(settings: WebhooksSettings) -> AsyncIterator[Service]:
     At the end it is unready first, then finishes requests in progress, then stops.
     """
     now = clock.clock(settings.clock_file)
-    readiness = Readiness()
+    readiness, metrics = Readiness(), Metrics()
     async with contextlib.AsyncExitStack() as stack:
         if settings.health_listen:
-            await stack.enter_async_context(listening(health_app(readiness), settings.health_listen))
+            health = health_app(readiness, metrics=metrics.registry)
+            await stack.enter_async_context(listening(health, settings.health_listen))
         api = await connect(settings.kubeconfig)
         stack.push_async_callback(api.close)
-        stripe = await stack.enter_async_context(open_stripe(settings.stripe_url, settings.api_key))
+        stripe = await stack.enter_async_context(open_stripe(settings.stripe_url, settings.api_key, metrics))
         lookup_keys = {price: plan for plan, price in settings.plan_prices.items()}
         sync = Sync(
             stripe,
@@ -66,6 +68,7 @@ async def running(settings: WebhooksSettings) -> AsyncIterator[Service]:
             secrets=settings.signing_secrets,
             live=settings.live_mode,
             clock=now,
+            metrics=metrics,
         )
         pages = Pages(
             stripe,
@@ -85,6 +88,7 @@ async def running(settings: WebhooksSettings) -> AsyncIterator[Service]:
             lookup_keys=lookup_keys,
             every=datetime.timedelta(seconds=settings.resync_seconds),
             clock=now,
+            metrics=metrics,
         )
         public = application(events, pages, settings.frontend_url)
         url = await stack.enter_async_context(listening(public, settings.listen, drain=10))

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import stripe
 from pydantic import SecretStr
+
+from nbhd_webhooks.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +126,10 @@ def reference(value: object) -> str | None:
 
 
 @asynccontextmanager
-async def open_stripe(url: str, api_key: SecretStr) -> AsyncIterator[StripeApi]:
-    """The API at ``url`` while the context lasts."""
+async def open_stripe(url: str, api_key: SecretStr, metrics: Metrics) -> AsyncIterator[StripeApi]:
+    """The API at ``url`` while the context lasts; each request is counted in ``metrics``."""
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=connector, trace_configs=[_counting(metrics)]) as session:
         client = stripe.StripeClient(
             api_key.get_secret_value(),
             base_addresses={"api": url},
@@ -133,6 +137,24 @@ async def open_stripe(url: str, api_key: SecretStr) -> AsyncIterator[StripeApi]:
             max_network_retries=_RETRIES,
         )
         yield StripeApi(client)
+
+
+def _counting(metrics: Metrics) -> aiohttp.TraceConfig:
+    async def start(_: object, context: SimpleNamespace, __: object) -> None:
+        context.started = time.monotonic()
+
+    async def end(_: object, context: SimpleNamespace, call: aiohttp.TraceRequestEndParams) -> None:
+        seconds = time.monotonic() - context.started
+        metrics.called(call.method, call.url.path, call.response.status, seconds)
+
+    async def failed(_: object, context: SimpleNamespace, call: aiohttp.TraceRequestExceptionParams) -> None:
+        metrics.called(call.method, call.url.path, None, time.monotonic() - context.started)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(start)
+    trace.on_request_end.append(end)
+    trace.on_request_exception.append(failed)
+    return trace
 
 
 @contextmanager

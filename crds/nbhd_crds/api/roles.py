@@ -11,6 +11,8 @@ from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.policies import SERVICES, SERVICES_NAMESPACE
 
 _READ = ["get", "list", "watch"]
+LEASE = "nbhd-operator"
+"""Name of the Lease by which the operator's replicas elect their leader."""
 
 # Creating a Tenant is webhooks' alone: everybody else's late write must not bring a deleted one back.
 _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
@@ -24,15 +26,28 @@ _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
 }
 
 
-def roles(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
-    """The namespace, ServiceAccounts, ClusterRoles and bindings of the services."""
+def rules(service: str) -> list[dict[str, Any]]:
+    """What the service may do where the Tenants are, in RBAC's own form."""
+    allowed = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
+    if service == "operator":
+        allowed.append({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]})
+    return allowed
+
+
+def roles(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> list[dict[str, Any]]:
+    """The namespace, ServiceAccounts, roles and bindings of the services.
+
+    The rights count in the namespace ``tenants`` only; without one, in all namespaces.
+    """
+    scope = {"namespace": tenants} if tenants else {}
+    kind = "Role" if tenants else "ClusterRole"
     documents: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
     for service in SERVICES:
         role = f"nbhd-{service}"
-        rules = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
-        if service == "operator":  # kopf looks for our CRDs before it watches them
+        allowed = rules(service)
+        if service == "operator" and not tenants:  # kopf looks for our CRDs before it watches them
             crds = {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": _READ}
-            rules.append(crds)
+            allowed.append(crds)
         documents += [
             {
                 "apiVersion": "v1",
@@ -41,16 +56,43 @@ def roles(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
             },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": role},
-                "rules": rules,
+                "kind": kind,
+                "metadata": {"name": role, **scope},
+                "rules": allowed,
             },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": role},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "kind": f"{kind}Binding",
+                "metadata": {"name": role, **scope},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
                 "subjects": [{"kind": "ServiceAccount", "name": service, "namespace": namespace}],
             },
         ]
-    return documents
+    return documents + lease_role(namespace, namespace)
+
+
+def lease_role(namespace: str = SERVICES_NAMESPACE, accounts: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
+    """Lets the operator, whose ServiceAccount is in ``accounts``, use its Lease in ``namespace`` and no other.
+
+    Creating cannot be bound to a name: the name is not in the request's address.
+    https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
+    """
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": LEASE, "namespace": namespace},
+            "rules": [
+                {**leases, "verbs": ["create"]},
+                {**leases, "resourceNames": [LEASE], "verbs": ["get", "update"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": LEASE, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": LEASE},
+            "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": accounts}],
+        },
+    ]

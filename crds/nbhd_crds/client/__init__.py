@@ -1,12 +1,15 @@
 """Typed access to our objects: reads and writes on ``kubernetes.aio``, and our own watch."""
 
 from nbhd_crds.client.connect import connect
+from nbhd_crds.client.leases import Lease, Leases
 from nbhd_crds.client.objects import ChangedError, GoneError, Objects, Tenants, is_conflict, is_not_found
 from nbhd_crds.client.watch import Meta, Watch
 
 __all__ = [
     "ChangedError",
     "GoneError",
+    "Lease",
+    "Leases",
     "Meta",
     "Objects",
     "Tenants",

@@ -26,6 +26,8 @@ from nbhd_local.ca import Authority
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.controller import Controller, Pace
+from nbhd_operator.events import Change
+from nbhd_operator.metrics import Metrics
 from nbhd_operator.queue import Backoff, WorkQueue
 from nbhd_operator.settings import OperatorSettings
 from tests.unit.operator import make
@@ -120,6 +122,8 @@ class Operator:
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.clock = make.HandClock()
+        self.metrics = Metrics()
+        self.recorded: list[tuple[str, Change]] = []
         self._store, self._tasks = store, list[asyncio.Task[None]]()
         cell = make.cell(
             resourceGroup=world.resource_group,
@@ -138,6 +142,8 @@ class Operator:
             platform=settings.platform,
             rings=make.RINGS,
             clock=self.clock,
+            metrics=self.metrics,
+            record=lambda tenant, change: self.recorded.append((tenant.metadata.name, change)),
             pace=Pace(*(Backoff(0.02, most) for most in (0.1, 0.1, 0.2, 0.2, 0.1, 0.1))),
         )
 
@@ -163,8 +169,8 @@ class Operator:
 class Stage:
     """An Azure world, a store, and operators that come and go."""
 
-    def __init__(self, world: AzureWorld, azure: Azure, settings: OperatorSettings) -> None:
-        self.world, self.azure, self.settings = world, azure, settings
+    def __init__(self, world: AzureWorld, azure: Azure, settings: OperatorSettings, metrics: Metrics) -> None:
+        self.world, self.azure, self.settings, self.metrics = world, azure, settings, metrics
         self.store = Store()
         self._operators: list[Operator] = []
 
@@ -246,13 +252,13 @@ async def stage(authority: Authority, tmp_path: Path, monkeypatch: pytest.Monkey
                 "AZURE_MOCK": "true",
             },
         )
-        azure = await stack.enter_async_context(Azure(settings))
+        azure = await stack.enter_async_context(Azure(settings, metrics := Metrics()))
 
         async def answers(endpoint: str) -> bool:
             assert endpoint.startswith("https://")
             return True
 
         monkeypatch.setattr(azure, "answers", answers)  # no container runs in this world
-        found = Stage(world, azure, settings)
+        found = Stage(world, azure, settings, metrics)
         stack.push_async_callback(found.close)
         yield found

@@ -7,6 +7,7 @@ import pytest
 from nbhd_operator.cache import Key
 from nbhd_operator.drift import DriftScan
 from nbhd_operator.errors import Fault
+from nbhd_operator.events import Change, drifted
 from nbhd_operator.resources.base import Place
 from nbhd_operator.resources.container_app import body
 from nbhd_operator.situation import assess
@@ -32,6 +33,7 @@ def scan(stage: Stage, operator: Operator, found: list[Key]) -> DriftScan:
         suspect=suspect,
         relist=relist,
         interval=600,
+        metrics=operator.metrics,
     )
 
 
@@ -47,6 +49,11 @@ async def operator(stage: Stage) -> Operator:
 def place(stage: Stage, operator: Operator) -> Place:
     """The cell of these tests."""
     return Place.of(next(iter(operator.cache.cells.values())), stage.settings.platform)
+
+
+def told(operator: Operator) -> list[Change]:
+    """The repairs that people were told of."""
+    return [change for _, change in operator.recorded if change.reason == "Drifted"]
 
 
 async def test_what_is_as_it_was_left_is_left_alone(stage: Stage, operator: Operator) -> None:
@@ -75,6 +82,7 @@ async def test_a_changed_app_is_put_back(stage: Stage, operator: Operator) -> No
     await stage.phase("Ready")
     again = await stage.azure.get_app(where, NAME)
     assert again["properties"]["template"]["scale"]["maxReplicas"] == 1
+    assert told(operator) == [drifted(("properties.template.scale.maxReplicas",))]
 
 
 async def test_a_deleted_app_is_made_again(stage: Stage, operator: Operator) -> None:
@@ -83,6 +91,7 @@ async def test_a_deleted_app_is_made_again(stage: Stage, operator: Operator) -> 
     await scan(stage, operator, []).scan()
     await stage.until(lambda _: stage.owned["apps"])
     await stage.phase("Ready")
+    assert told(operator) == [drifted(())]
 
 
 async def test_a_list_that_fails_proves_nothing(stage: Stage, operator: Operator) -> None:

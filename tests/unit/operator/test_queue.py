@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
@@ -117,7 +117,7 @@ async def test_nothing_is_kept_of_keys_that_are_through() -> None:
     assert queue._entries == {}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 5))
 def test_no_key_runs_twice_at_once_and_the_last_change_of_each_is_seen(seed: int, workers: int) -> None:
     asyncio.run(_random_schedule(random.Random(seed), workers))  # noqa: S311 - a repeatable schedule
@@ -161,3 +161,36 @@ async def _random_schedule(rng: random.Random, workers: int) -> None:
             await asyncio.sleep(0.001)
     queue.close()
     await asyncio.gather(*tasks)
+
+
+async def test_how_long_keys_wait_and_run() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    assert (queue.longest_wait, queue.longest_run, queue.running, queue.planned) == (0, 0, 0, 0)
+    queue.add("a", Priority.BACKLOG)
+    clock.now = 5
+    queue.add("b")
+    queue.add("a")  # waits since before all the same
+    queue.add_after("c", 60)
+    assert (queue.longest_wait, len(queue), queue.planned) == (5, 2, 1)
+    assert await queue.get() == "b"
+    clock.now = 7
+    assert (queue.longest_wait, queue.longest_run, queue.running) == (7, 2, 1)
+    queue.done("b")
+    assert queue.longest_run == 0
+    queue.close()
+
+
+async def test_clearing_forgets_everything_but_what_runs() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("running")
+    assert await queue.get() == "running"
+    queue.add("running")
+    queue.add("waiting")
+    queue.retry("failed", Backoff(10, 10))
+    queue.clear()
+    assert (len(queue), queue.planned, queue.running, queue.attempts("failed")) == (0, 0, 1, 0)
+    queue.done("running")
+    await queue.drained()
+    queue.add("again")
+    assert await queue.get() == "again"

@@ -230,6 +230,10 @@ class Kit:
     serve = staticmethod(serve)
     bot, token, alice, bob, alice_id, bob_id, link = BOT, TOKEN, ALICE, BOB, ALICE_ID, BOB_ID, LINK
 
+    def count(self, name: str, **labels: str) -> float:
+        """What a counter says."""
+        return self.metrics.registry.get_sample_value(f"nbhd_router_{name}_total", labels) or 0
+
 
 @pytest.fixture
 async def kit(tmp_path: Path) -> AsyncIterator[Kit]:

@@ -214,7 +214,7 @@ async def test_a_message_that_waits_too_long_is_given_up_with_a_notice(
     await rig.dispatcher.start()
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint="http://127.0.0.1:9", resource_version=3))
     await rig.put(message(1, ALICE))
-    await kit.until(lambda: kit.metrics.value("attempts", outcome="retry", reason="ClientConnectorError") > 0)
+    await kit.until(lambda: kit.count("attempts", outcome="retry", reason="ClientConnectorError") > 0)
     rig.ahead = 601
     rig.dispatcher.changed(ALICE)
     await rig.idle()
@@ -272,7 +272,7 @@ async def test_a_sleeper_that_takes_long_gets_the_message_once_and_the_chat_is_t
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint="http://127.0.0.1:9", resource_version=3))
     await rig.put(message(1, ALICE))
     await rig.put(message(2, ALICE))
-    await kit.until(lambda: kit.metrics.value("attempts", outcome="retry", reason="ClientConnectorError") > 2)
+    await kit.until(lambda: kit.count("attempts", outcome="retry", reason="ClientConnectorError") > 2)
     containers[ALICE].script = [(503, None), (404, None), (502, None), (200, None)]
     kit.directory.set(tenant(ALICE_ID, ALICE, endpoint=containers[ALICE].url, resource_version=4))
     await kit.until(lambda: len(containers[ALICE].seen) >= 3)
@@ -429,7 +429,7 @@ async def test_an_answer_that_telegram_refuses_is_given_up(make: Make) -> None:
     order=st.lists(st.tuples(st.sampled_from([ALICE, BOB]), st.integers(1, 12)), min_size=1, max_size=30),
     faults=st.lists(st.sampled_from([(503, None), (200, None), (200, "durable")]), max_size=4),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_each_chat_gets_each_update_once_in_order_of_arrival(
     order: list[tuple[int, int]], faults: list[tuple[int, str | None]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

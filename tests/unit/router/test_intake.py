@@ -105,7 +105,7 @@ async def test_an_authentic_update_that_cannot_be_read_is_kept_aside(client: Cli
 
 async def test_too_large_an_update_is_acknowledged_and_dropped(client: Client) -> None:
     assert await client.post(b'{"update_id": 1, "x": "' + b"a" * (4 << 20) + b'"}') == (200, b"", None)
-    assert client.kit.metrics.value("updates", result="oversize") == 1
+    assert client.kit.count("updates", result="oversize") == 1
     assert (await client.post(b'{"update_id": 2, "message": {"chat": {"id": 5}, "x": "' + b"a" * (2 << 20) + b'"}}'))[
         0
     ] == 200
@@ -122,7 +122,7 @@ async def test_more_than_a_chat_may_hold_is_acknowledged_and_said_once(client: C
         assert (await client.post(message(update_id, ALICE)))[0] == 200
     await client.kit.until(lambda: client.kit.api.count("sendMessage") == 1)
     assert len(client.woken) == 3
-    assert client.kit.metrics.value("updates", result="overflow") == 3
+    assert client.kit.count("updates", result="overflow") == 3
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from nbhd_crds.api.meta import ObjectMeta
 from nbhd_crds.api.tenant import Tenant, TenantSpec
 from nbhd_crds.client import ChangedError, GoneError
 from nbhd_local.stripe import StripeWorld
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.stripe_api import StripeApi, open_stripe
 
 NOW = datetime.datetime(2026, 11, 25, 12, 0, tzinfo=datetime.UTC)
@@ -119,9 +120,14 @@ async def world() -> AsyncIterator[Stripe]:
 
 
 @pytest.fixture
-async def api(world: StripeWorld) -> AsyncIterator[StripeApi]:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def api(world: StripeWorld, metrics: Metrics) -> AsyncIterator[StripeApi]:
     """Our client of it."""
-    async with open_stripe(world.api_url, SecretStr(world.secret_key)) as made:
+    async with open_stripe(world.api_url, SecretStr(world.secret_key), metrics) as made:
         yield made
 
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from stripe import WebhookSignature
 
 from nbhd_webhooks.events import BODY_LIMIT, EventHandler, RejectedError, verify
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.stripe_api import NotInStripeError, StripeUnavailableError
 from nbhd_webhooks.sync import Outcome, UnavailableError
 
@@ -149,8 +150,10 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def handler(backend: Backend) -> EventHandler:
-    return EventHandler(backend.sync, backend.customer_of, secrets=SECRETS, live=False, clock=lambda: NOW)
+def handler(backend: Backend, metrics: Metrics) -> EventHandler:
+    return EventHandler(
+        backend.sync, backend.customer_of, secrets=SECRETS, live=False, clock=lambda: NOW, metrics=metrics
+    )
 
 
 Client = TestClient[web.Request, web.Application]
@@ -188,11 +191,13 @@ async def post(client: Client, event: dict[str, Any], secret: str = NEW) -> tupl
     ],
 )
 async def test_what_is_done_for_an_event(
-    client: Client, backend: Backend, handler: EventHandler, event: dict[str, Any], result: str, synced: list[str]
+    client: Client, backend: Backend, metrics: Metrics, event: dict[str, Any], result: str, synced: list[str]
 ) -> None:
     assert await post(client, event) == (200, result)
     assert backend.synced == synced
-    assert handler.counts == {result: 1}
+    counted = [sample for family in metrics.registry.collect() for sample in family.samples if sample.value]
+    (sample,) = [sample for sample in counted if sample.name == "nbhd_webhooks_events_total"]
+    assert (sample.labels["outcome"], sample.value) == (result, 1)
 
 
 @pytest.mark.parametrize("failure", [UnavailableError("Kubernetes: 500"), StripeUnavailableError("down")])

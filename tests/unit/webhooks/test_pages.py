@@ -20,6 +20,7 @@ from nbhd_crds.api.tenant import TenantStatus
 from nbhd_crds.identity import Keyring, account_code, read_link, tenant_id
 from nbhd_local.stripe import StripeWorld
 from nbhd_webhooks.events import EventHandler
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.pages import Pages
 from nbhd_webhooks.service import application
 from nbhd_webhooks.stripe_api import StripeApi, StripeUnavailableError
@@ -49,7 +50,10 @@ async def client(api: StripeApi, sync: Sync, price: str, now: datetime.datetime)
         link_keys=KEYS,
         clock=lambda: now,
     )
-    events = EventHandler(sync.customer, api.customer_of, secrets=[SecretStr("whsec_1")], live=False, clock=lambda: now)
+    secrets = [SecretStr("whsec_1")]
+    events = EventHandler(
+        sync.customer, api.customer_of, secrets=secrets, live=False, clock=lambda: now, metrics=Metrics()
+    )
     async with TestClient(TestServer(application(events, pages, "http://127.0.0.1:1234"))) as made:
         yield made
 

@@ -11,6 +11,7 @@ from aiohttp import ClientConnectionError
 
 from nbhd_local.stripe import DeliveryPolicy, StripeWorld
 from nbhd_local.waiting import eventually
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.resync import Resync
 from nbhd_webhooks.stripe_api import StripeApi, StripeUnavailableError
 from nbhd_webhooks.sync import Sync
@@ -22,13 +23,14 @@ def sync(api: StripeApi, tenants: Any) -> Sync:
 
 
 @pytest.fixture
-def resync(sync: Sync, api: StripeApi) -> Resync:
+def resync(sync: Sync, api: StripeApi, metrics: Metrics) -> Resync:
     return Resync(
         sync,
         api,
         lookup_keys={},
         every=datetime.timedelta(milliseconds=1),
         clock=lambda: datetime.datetime.now(datetime.UTC),
+        metrics=metrics,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from nbhd_local.stripe import StripeWorld
 from nbhd_local.web import serve
+from nbhd_webhooks.metrics import Metrics
 from nbhd_webhooks.stripe_api import NotInStripeError, StripeApi, StripeUnavailableError, open_stripe
 
 
@@ -78,7 +79,7 @@ async def test_a_refused_key_is_a_failure_and_is_not_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     key = "sk_test_wrongwrongwrong"
-    async with open_stripe(world.api_url, SecretStr(key)) as api:
+    async with open_stripe(world.api_url, SecretStr(key), Metrics()) as api:
         with pytest.raises(StripeUnavailableError) as caught:
             await api.subscriptions("cus_1")
     assert key not in str(caught.value)
@@ -117,7 +118,7 @@ async def test_every_failure_is_one_of_ours(handler: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("stripe.AIOHTTPClient._sleep_time_seconds", lambda *_: 0)
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    async with serve(app) as url, open_stripe(url, SecretStr("sk_test_1")) as api:
+    async with serve(app) as url, open_stripe(url, SecretStr("sk_test_1"), Metrics()) as api:
         with pytest.raises(StripeUnavailableError):
             await api.subscriptions("cus_1")
 
@@ -133,6 +134,6 @@ async def test_a_slow_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         return web.Response()
 
     app.router.add_route("*", "/{tail:.*}", never)
-    async with serve(app) as url, open_stripe(url, SecretStr("sk_test_1")) as api:
+    async with serve(app) as url, open_stripe(url, SecretStr("sk_test_1"), Metrics()) as api:
         with pytest.raises(StripeUnavailableError):
             await api.subscriptions("cus_1")

@@ -1,0 +1,180 @@
+"""The operator's metrics. No label ever holds a tenant, a chat or a secret; words of Azure's are kept few and short.
+
+``runtime.py`` makes one object: the controller, the transport to Azure and the drift scan count in it, the queue and
+the cache are read when somebody asks. What describes the tenants is told by the leader only, so that sums are right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from nbhd_crds import metrics
+from nbhd_crds.api import Plan, Tenant
+from nbhd_operator.cache import Cache, Key
+
+_LOOK_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Azure Container Apps, Consumption, pay as you go, region eastus2, 2026-11; the free monthly grant is not deducted.
+# https://azure.microsoft.com/pricing/details/container-apps/
+USD_PER_CPU_SECOND = 0.000024
+USD_PER_GIB_SECOND = 0.000003
+
+
+class Queue(Protocol):
+    """The part of the work queue that is read here."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def planned(self) -> int: ...
+
+    @property
+    def longest_wait(self) -> float: ...
+
+    @property
+    def longest_run(self) -> float: ...
+
+
+class Metrics:
+    """All of them, in a registry of their own; ``clock`` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.registry = metrics.registry()
+        self._clock = clock
+        self._words = metrics.Words()
+        self._operations = metrics.Words()
+        self.succeeded_at = self.looked_at = clock()
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"nbhd_operator_{name}", meaning, labels, registry=self.registry)
+
+        self.leader = Gauge(
+            "nbhd_operator_leader", "1 while this process reconciles, 0 while it stands by.", registry=self.registry
+        )
+        self.reconciles = counter("reconciles", "Looks at a Tenant, by what they came to.", "outcome")
+        self.reconcile_seconds = Histogram(
+            "nbhd_operator_reconcile_seconds",
+            "How long looks at a Tenant took, waiting for Azure included.",
+            buckets=_LOOK_SECONDS,
+            registry=self.registry,
+        )
+        self.errors = counter(
+            "reconcile_errors", "Looks that failed, by Azure's error code or the API server's status.", "reason"
+        )
+        self.azure_calls = counter(
+            "azure_calls",
+            "Requests to Azure, by operation and HTTP status (Unreachable: no answer).",
+            "operation",
+            "code",
+        )
+        self.azure_seconds = Histogram(
+            "nbhd_operator_azure_call_seconds",
+            "How long requests to Azure took, by operation.",
+            ("operation",),
+            buckets=_CALL_SECONDS,
+            registry=self.registry,
+        )
+        self.azure_waits = counter(
+            "azure_throttle_wait_seconds", "Seconds that requests to Azure were held back to stay under its limits."
+        )
+        self.drifts = counter("drifts", "Tenants that a scan found changed in Azure by others.")
+        self.events = counter("events", "Kubernetes Events, by what became of them.", "outcome")
+
+    def looked(self, outcome: str, seconds: float) -> None:
+        """A look is over."""
+        self.looked_at = self._clock()
+        self.reconciles.labels(outcome).inc()
+        self.reconcile_seconds.observe(seconds)
+
+    def failed(self, reason: str) -> None:
+        """A look failed; ``reason`` is a word of ours or of Azure's."""
+        self.errors.labels(self._words(reason)).inc()
+
+    def succeeded(self) -> None:
+        """A look or a scan did what it should."""
+        self.succeeded_at = self._clock()
+
+    def called_azure(self, operation: str, code: int | None, seconds: float) -> None:
+        """A request to Azure is over; ``code`` is the HTTP status, None without an answer."""
+        operation = self._operations(operation)
+        self.azure_calls.labels(operation, str(code) if code else "Unreachable").inc()
+        self.azure_seconds.labels(operation).observe(seconds)
+
+    def read(self, queue: Queue, cache: Cache, leading: Callable[[], bool]) -> None:
+        """Adds what is read anew at each scrape."""
+        self.registry.register(_Reading(self, queue, cache, leading, self._clock))
+
+
+class _Reading(Collector):
+    """Gauges from the queue and the cache as they are."""
+
+    def __init__(
+        self, counted: Metrics, queue: Queue, cache: Cache, leading: Callable[[], bool], clock: Callable[[], float]
+    ) -> None:
+        self._counted, self._queue, self._cache, self._leading, self._clock = counted, queue, cache, leading, clock
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: collecting at registration would read what is not there yet."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other."""
+        queue = self._queue
+        gauges: Mapping[str, tuple[str, float]] = {
+            "queue_depth": ("Tenants that wait for a worker.", len(queue)),
+            "queue_oldest_seconds": ("How long the oldest of them waits.", queue.longest_wait),
+            "queue_planned": ("Tenants that will be looked at again at a planned moment.", queue.planned),
+            "workers_busy": ("Tenants that a worker is at.", queue.running),
+            "workers_longest_seconds": ("How long the slowest worker is at its Tenant.", queue.longest_run),
+        }
+        for name, (meaning, value) in gauges.items():
+            yield GaugeMetricFamily(f"nbhd_operator_{name}", meaning, value=value)
+        if not self._leading():
+            return
+        yield GaugeMetricFamily(
+            "nbhd_operator_last_success_age_seconds",
+            "Seconds since a look or a scan of Azure last succeeded; where nothing is to do, a scan does it "
+            "every NBHD_DRIFT_SECONDS. Leader only.",
+            value=self._clock() - self._counted.succeeded_at,
+        )
+        phases = GaugeMetricFamily(
+            "nbhd_operator_tenants", "Tenants by phase (New: not looked at yet). Leader only.", labels=["phase"]
+        )
+        tenants = self._cache.tenants.values()
+        for phase, number in sorted(Tally(tenant.status.phase or "New" for tenant in tenants).items()):
+            phases.add_metric([phase], number)
+        yield phases
+        ceiling = GaugeMetricFamily(
+            "nbhd_operator_cost_ceiling_usd_per_hour",
+            "US dollars an hour if the containers of all served Tenants ran without a pause, by plan, at the list "
+            f"price of Azure Container Apps in eastus2 (${USD_PER_CPU_SECOND:f} a vCPU second, "
+            f"${USD_PER_GIB_SECOND:f} a GiB second). An upper bound: a sleeping container costs nothing, and none is "
+            "woken to be counted. Leader only.",
+            labels=["plan"],
+        )
+        for plan, dollars in sorted(ceiling_by_plan(tenants, self._cache.plans).items()):
+            ceiling.add_metric([plan], dollars)
+        yield ceiling
+
+
+def ceiling_by_plan(tenants: Iterable[Tenant], plans: Mapping[Key, Plan]) -> dict[str, float]:
+    """US dollars an hour, by plan, while every container that may run does."""
+    found: dict[str, float] = {}
+    for tenant in tenants:
+        plan = plans.get(Key(tenant.metadata.namespace, tenant.status.plan or ""))
+        app = tenant.condition("AppReady")
+        if plan is not None and app is not None and app.status == "True":
+            cpu, memory = float(plan.spec.cpu), float(plan.spec.memory.removesuffix("Gi"))
+            dollars = 3600 * (cpu * USD_PER_CPU_SECOND + memory * USD_PER_GIB_SECOND)
+            found[plan.metadata.name] = found.get(plan.metadata.name, 0.0) + dollars
+    return found
