@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 MANIFESTS := manifests
+LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo up test faults unit lint generate lock tools clean
+.PHONY: help demo up test faults unit lint generate lock image tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,19 +35,24 @@ generate: $(VENV)/.synced ## Writes manifests from the models
 	$(RUN) -m nbhd_crds.api.generate $(MANIFESTS)
 
 lock: $(VENV)/.synced ## Pins all requirements by hash
-	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements.txt
-	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
-	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 requirements-go.in -o requirements-go.txt
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) local/pyproject.toml -c requirements.txt -o requirements-local.txt
+	$(LOCK) --extra dev pyproject.toml local/pyproject.toml -o requirements-dev.txt
+	$(LOCK) requirements-build.in -c requirements-dev.txt -o requirements-build.txt
+	$(LOCK) requirements-go.in -o requirements-go.txt
+
+image: $(VENV)/.synced ## The platform's container image, as an archive (needs root; with Docker: docker build .)
+	@$(RUN) -m nbhd_local.image
 
 tools: $(VENV)/.synced
 	@$(RUN) -m nbhd_local.tools
 
-$(VENV)/.synced: requirements-dev.txt pyproject.toml
+$(VENV)/.synced: requirements-dev.txt pyproject.toml local/pyproject.toml
 	@echo "[setup] making $(VENV) from requirements-dev.txt (about 10 s)"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m uv --version >/dev/null 2>&1 || $(RUN) -m pip install --quiet --disable-pip-version-check uv
 	@$(RUN) -m uv pip sync --quiet --require-hashes --python $(RUN) requirements-dev.txt
-	@$(RUN) -m uv pip install --quiet --no-deps --no-build-isolation --python $(RUN) -e .
+	@$(RUN) -m uv pip install --quiet --no-deps --no-build-isolation --python $(RUN) -e . -e local
 	@touch $@
 
 clean: ## Removes the virtual environment (built tools stay in the per-user cache)

@@ -15,12 +15,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from nbhd_local import cluster as clusters
 from nbhd_local import tools
 
 _SHARED = "NBHD_TEST_SHARED"
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,12 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the table of the kill matrix, if there is one."""
-    rows = Path(os.environ[_SHARED]) / "faults.txt"
-    if rows.exists() and not hasattr(terminalreporter.config, "workerinput"):
-        terminalreporter.section("killed at")
-        for row in sorted(rows.read_text().splitlines()):
-            terminalreporter.line(row)
+    """Prints the table of the kill matrix and what was measured, if there is any."""
+    for name, title in (("faults.txt", "killed at"), ("measured.txt", "measured")):
+        rows = Path(os.environ[_SHARED]) / name
+        if rows.exists() and not hasattr(terminalreporter.config, "workerinput"):
+            terminalreporter.section(title)
+            for row in sorted(rows.read_text().splitlines()):
+                terminalreporter.line(row)
 
 
 def _wait_for_end(pid: int) -> None:
@@ -58,6 +64,17 @@ def _wait_for_end(pid: int) -> None:
         return
     select.select([handle], [], [], 10)
     os.close(handle)
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[str], None]:
+    """Takes a line that the run's summary shows, such as a size or a time."""
+
+    def note(line: str) -> None:
+        with (Path(os.environ[_SHARED]) / "measured.txt").open("a") as rows:
+            rows.write(line + "\n")
+
+    return note
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,12 @@ import (
 )
 
 // apiserverMain is upstream's kube-apiserver command plus one flag, --listener-fd. Upstream can only bind a port by
-// number; a port that was found free and closed again may be gone by then, so "up" hands down the open socket.
+// number; a port that was found free and closed again may be gone by then, so "up" hands down the open socket. Of
+// several, the first is the one that the server believes to be at; the others may belong to other network namespaces.
 func apiserverMain() int {
 	opts := options.NewServerRunOptions()
 	ctx := genericapiserver.SetupSignalContext()
-	var listenerFD uint
+	var listenerFDs []uint
 	cmd := &cobra.Command{
 		Use:          "apiserver",
 		SilenceUsage: true,
@@ -34,14 +35,18 @@ func apiserverMain() int {
 			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
 				return err
 			}
-			if listenerFD != 0 {
-				file := os.NewFile(uintptr(listenerFD), "listener")
+			listeners := make([]net.Listener, len(listenerFDs))
+			for i, fd := range listenerFDs {
+				file := os.NewFile(uintptr(fd), "listener")
 				listener, err := net.FileListener(file)
 				if err != nil {
-					return fmt.Errorf("--listener-fd=%d: %w", listenerFD, err)
+					return fmt.Errorf("--listener-fd=%d: %w", fd, err)
 				}
 				_ = file.Close() // FileListener holds a duplicate
-				opts.SecureServing.Listener = listener
+				listeners[i] = listener
+			}
+			if len(listeners) > 0 {
+				opts.SecureServing.Listener = joinListeners(listeners)
 			}
 			completed, err := opts.Complete(ctx)
 			if err != nil {
@@ -56,6 +61,6 @@ func apiserverMain() int {
 	for _, flags := range opts.Flags().FlagSets {
 		cmd.Flags().AddFlagSet(flags)
 	}
-	cmd.Flags().UintVar(&listenerFD, "listener-fd", 0, "Inherited file descriptor of a listening socket to serve on.")
+	cmd.Flags().UintSliceVar(&listenerFDs, "listener-fd", nil, "Inherited file descriptors of listening sockets to serve on.")
 	return cli.Run(cmd)
 }

@@ -25,6 +25,10 @@ const (
 	servingCert = "pki/apiserver.crt"
 	servingKey  = "pki/apiserver.key"
 	saKeyFile   = "pki/sa.key" // signs ServiceAccount tokens
+
+	// With these the API server asks a kubelet.
+	nodeClientCert = "pki/kubelet-client.crt"
+	nodeClientKey  = "pki/kubelet-client.key"
 )
 
 const validity = 10 * 365 * 24 * time.Hour
@@ -83,12 +87,12 @@ func createAuthority(dir string) (*authority, error) {
 	return ca, writeFile(filepath.Join(dir, caCertFile), ca.certPEM)
 }
 
-// issueServing signs a server certificate for the loopback names of the API server.
-func (ca *authority) issueServing() (certPEM, keyPEM []byte, err error) {
-	return ca.issue(pkix.Name{CommonName: "kube-apiserver"}, func(c *x509.Certificate) {
+// issueServing signs a server certificate for the given addresses and the names that an API server has for its clients.
+func (ca *authority) issueServing(name string, addresses ...net.IP) (certPEM, keyPEM []byte, err error) {
+	return ca.issue(pkix.Name{CommonName: name}, func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		c.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		c.IPAddresses = addresses
 	})
 }
 

@@ -46,7 +46,7 @@ func verify(ca *authority, cert *x509.Certificate, usage x509.ExtKeyUsage, name 
 
 func TestServingCertificateIsForTheLoopbackNamesOnly(t *testing.T) {
 	ca := mustLoad(t, newStateDir(t))
-	certPEM, keyPEM, err := ca.issueServing()
+	certPEM, keyPEM, err := ca.issueServing("kube-apiserver", loopback)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,15 +32,24 @@ type children struct {
 // start re-executes this binary as the component name, with its output in NAME.log. The end of the process, for
 // whatever reason, cancels the context of "up".
 func (c *children) start(name string, args []string, inherited ...*os.File) error {
+	cmd := exec.Command("/proc/self/exe", args...) // not by path: the file may have been replaced since
+	cmd.Args[0] = name                             // the component's name, by which main dispatches
+	cmd.ExtraFiles = inherited
+	return c.run(name, cmd)
+}
+
+// startProgram does the same with a program from PATH.
+func (c *children) startProgram(name string, args ...string) error {
+	return c.run(name, exec.Command(name, args...))
+}
+
+func (c *children) run(name string, cmd *exec.Cmd) error {
 	log, err := os.OpenFile(logFile(name), os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("/proc/self/exe", args...) // not by path: the file may have been replaced since
-	cmd.Args[0] = name                             // the component's name, by which main dispatches
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = inherited
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		// The kernel kills the child when the thread that started it ends, so that a SIGKILL leaves no orphan.
 		Pdeathsig: syscall.SIGKILL,
@@ -83,7 +92,9 @@ func logFile(component string) string { return component + ".log" }
 
 // setLogsAside keeps the logs of the run before this one, so that each log tells of one run.
 func setLogsAside() error {
-	for _, component := range []string{"etcd", "apiserver", "kcm"} {
+	for _, component := range []string{
+		"etcd", "apiserver", "kcm", "containerd", "kubelet", "scheduler", "kubeproxy", "coredns",
+	} {
 		err := os.Rename(logFile(component), logFile(component)+".old")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -19,31 +19,56 @@ var controllers = []string{
 
 // The flags below name files relative to the state directory, and never a secret: command lines are public.
 
-func apiserverArgs(port int, featureGates string, audit bool) []string {
+// apiserverServiceIP is the address of the Service "kubernetes": always the first of the range.
+const (
+	serviceRange       = "10.0.0.0/24"
+	apiserverServiceIP = "10.0.0.1"
+)
+
+func apiserverArgs(opts upOptions, sockets int) []string {
 	args := []string{
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--listener-fd=3",
-		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", // loopback may not be an endpoint's address
+		"--bind-address=127.0.0.1",
 		"--etcd-servers=" + etcdEndpoint,
 		"--tls-cert-file=" + servingCert, "--tls-private-key-file=" + servingKey,
 		"--client-ca-file=" + caCertFile,
-		"--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + saKeyFile, "--service-account-signing-key-file=" + saKeyFile,
-		"--service-cluster-ip-range=10.0.0.0/24",
+		"--service-cluster-ip-range=" + serviceRange,
 		"--profiling=false",
 		"--v=1",
 	}
-	if audit {
+	for i := range sockets {
+		args = append(args, fmt.Sprintf("--listener-fd=%d", 3+i))
+	}
+	if opts.node {
+		args = append(args,
+			"--advertise-address="+nodeAddress, fmt.Sprintf("--secure-port=%d", nodePort),
+			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+			"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority="+caCertFile,
+			"--kubelet-client-certificate="+nodeClientCert, "--kubelet-client-key="+nodeClientKey,
+		)
+	} else {
+		args = append(args,
+			"--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", opts.port),
+			"--endpoint-reconciler-type=none", // loopback may not be an endpoint's address
+			"--authorization-mode=RBAC",
+		)
+	}
+	if opts.audit {
 		args = append(args, "--audit-policy-file="+auditPolicyFile, "--audit-log-path="+auditLog)
 	}
-	return append(args, featureGateArgs(featureGates)...)
+	return append(args, featureGateArgs(opts.featureGates)...)
 }
 
-func controllerManagerArgs(featureGates string) []string {
+func controllerManagerArgs(featureGates string, node bool) []string {
+	wanted := strings.Join(controllers, ",")
+	if node {
+		wanted = "*"
+	}
 	return append([]string{
 		"--kubeconfig=" + managerKubeconfig,
 		"--use-service-account-credentials=true", // each controller is known by its own name, as on real clusters
-		"--controllers=" + strings.Join(controllers, ","),
+		"--controllers=" + wanted,
 		"--leader-elect=false",
 		"--secure-port=0", // serves nothing: its work shows in the cluster
 		"--root-ca-file=" + caCertFile, "--service-account-private-key-file=" + saKeyFile,

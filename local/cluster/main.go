@@ -1,9 +1,11 @@
 // Controlplane is a real Kubernetes control plane on the loopback interface, without a container engine and
 // without root: kube-apiserver, kube-controller-manager, an embedded etcd, and kubectl, in one binary.
+// As root it can be a whole cluster with a node that runs containers: see node.go.
 // It is for tests, CI and the demo. See README.md.
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +17,9 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // registers the client metrics, as upstream's mains do
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // components maps a subcommand to its main function, which finds its own arguments in os.Args[1:] and returns the
@@ -22,8 +27,14 @@ import (
 // the global flags, feature gates, logging and signal handler of its process.
 var components = map[string]func() int{
 	"up":        upMain,
+	"node":      nodeMain,
+	nodeInit:    nodeInitMain,
+	janitor:     janitorMain,
 	"apiserver": apiserverMain,
 	"kcm":       func() int { return cli.Run(kcm.NewControllerManagerCommand()) },
+	"scheduler": func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
+	"kubelet":   func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
+	"kubeproxy": func() int { return cli.Run(kubeproxy.NewProxyCommand()) },
 	"kstatus":   kstatusMain,
 	"kubectl":   kubectlMain,
 }

@@ -39,6 +39,8 @@ type upOptions struct {
 	featureGates   string
 	audit          bool
 	stopOnStdinEOF bool
+	node           bool     // inside the namespaces of a node: run that too
+	images         listFlag // to import before the node is ready
 }
 
 func upMain() int {
@@ -49,6 +51,8 @@ func upMain() int {
 	flags.StringVar(&opts.featureGates, "feature-gates", "", "Kubernetes feature gates, e.g. ShardedListAndWatch=true")
 	flags.BoolVar(&opts.audit, "audit", false, "write metadata of every write request to "+auditLog+" in the state directory")
 	flags.BoolVar(&opts.stopOnStdinEOF, "stop-on-stdin-eof", false, "stop when standard input ends, for a parent that may die")
+	flags.BoolVar(&opts.node, "node", false, "for the subcommand node only: serve its inherited socket and run its parts")
+	flags.Var(&opts.images, "image", "for the subcommand node only: archive of an image to import")
 	_ = flags.Parse(os.Args[1:])
 	if flags.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "controlplane up: unexpected argument %q\n", flags.Arg(0))
@@ -91,14 +95,12 @@ func up(opts upOptions) (err error) {
 	}
 	defer func() { err = explain(err, dir) }()
 
-	listener, err := listen(ctx, opts.port)
+	sockets, url, inside, err := openSockets(ctx, opts)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	port := listener.Addr().(*net.TCPAddr).Port
-	url := fmt.Sprintf("https://127.0.0.1:%d", port)
-	admin, err := writeStateDir(url)
+	defer closeAll(sockets)
+	admin, err := writeStateDir(url, inside, opts.node)
 	if err != nil {
 		return err
 	}
@@ -107,6 +109,13 @@ func up(opts upOptions) (err error) {
 		return err
 	}
 
+	children := &children{fail: fail}
+	var imported <-chan error
+	if opts.node {
+		if imported, err = startRuntime(ctx, children, opts.images); err != nil {
+			return err
+		}
+	}
 	progress("starting etcd")
 	etcd, err := startEtcd(ctx)
 	if err != nil {
@@ -114,17 +123,10 @@ func up(opts upOptions) (err error) {
 	}
 	defer etcd.Close()
 	go watchEtcd(etcd, fail)
-
-	children := &children{fail: fail}
 	defer children.stop()
 	progress("starting the API server")
-	socket, err := listener.File()
-	if err != nil {
-		return err
-	}
-	err = children.start("apiserver", apiserverArgs(port, opts.featureGates, opts.audit), socket)
-	_ = socket.Close()
-	_ = listener.Close() // from here on the port is as alive as the API server
+	err = children.start("apiserver", apiserverArgs(opts, len(sockets)), sockets...)
+	closeAll(sockets) // from here on the port is as alive as the API server
 	if err != nil {
 		return err
 	}
@@ -134,11 +136,27 @@ func up(opts upOptions) (err error) {
 		return unlessStopped(ctx, err)
 	}
 	progress("starting the controller manager")
-	if err := children.start("kcm", controllerManagerArgs(opts.featureGates)); err != nil {
+	if err := children.start("kcm", controllerManagerArgs(opts.featureGates, opts.node)); err != nil {
 		return err
+	}
+	if opts.node {
+		progress("starting the node")
+		if err := startNode(startCtx, children, client); err != nil {
+			return unlessStopped(ctx, err)
+		}
 	}
 	if err := waitForControllers(startCtx, client); err != nil {
 		return unlessStopped(ctx, err)
+	}
+	if opts.node {
+		if err := waitForNode(startCtx, client); err != nil {
+			return unlessStopped(ctx, err)
+		}
+		progress("the node is ready")
+		if err := <-imported; err != nil {
+			return unlessStopped(ctx, err)
+		}
+		progress("images are there")
 	}
 	connections.CloseIdleConnections() // the API server waits for its clients when it stops
 	fmt.Printf("ready %s KUBECONFIG=%s\n", url, filepath.Join(dir, adminKubeconfig))
@@ -214,7 +232,7 @@ func lockStateDir(dir string) error {
 
 // writeStateDir writes what the children read, and the kubeconfig of the administrator, which it also returns. The
 // authority and the key of the ServiceAccount tokens survive a restart; everything they sign is made anew.
-func writeStateDir(url string) (admin []byte, err error) {
+func writeStateDir(url, inside string, node bool) (admin []byte, err error) {
 	if err := os.MkdirAll(pkiDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -225,15 +243,29 @@ func writeStateDir(url string) (admin []byte, err error) {
 	if _, err := loadKey(saKeyFile); err != nil {
 		return nil, err
 	}
-	cert, key, err := ca.issueServing()
+	addresses := []net.IP{loopback}
+	if node {
+		addresses = append(addresses, net.ParseIP(nodeAddress), net.ParseIP(apiserverServiceIP))
+		if err := writeRunDir(ca, inside); err != nil {
+			return nil, err
+		}
+		if err := writeNodeClient(ca); err != nil {
+			return nil, err
+		}
+	}
+	cert, key, err := ca.issueServing("kube-apiserver", addresses...)
 	if err != nil {
 		return nil, err
 	}
-	manager, err := kubeconfig(ca, url, "system:kube-controller-manager")
+	manager, err := kubeconfig(ca, inside, "system:kube-controller-manager")
 	if err != nil {
 		return nil, err
 	}
-	admin, err = kubeconfig(ca, url, "admin", "system:masters")
+	admin, err = kubeconfig(ca, inside, "admin", "system:masters")
+	if err != nil {
+		return nil, err
+	}
+	outside, err := kubeconfig(ca, url, "admin", "system:masters")
 	if err != nil {
 		return nil, err
 	}
@@ -241,16 +273,48 @@ func writeStateDir(url string) (admin []byte, err error) {
 		writeFile(servingCert, cert),
 		writeFile(servingKey, key),
 		writeFile(managerKubeconfig, manager),
-		writeFile(adminKubeconfig, admin),
+		writeFile(insideKubeconfig, admin),
+		writeFile(adminKubeconfig, outside),
 		writeFile(auditPolicyFile, auditPolicy),
 	)
 }
 
+// openSockets returns what the API server shall serve on, and its URL for the machine and for its own network, which
+// differ for a node: there, the first socket is the node's, and the one for the machine was inherited.
+func openSockets(ctx context.Context, opts upOptions) (sockets []*os.File, url, inside string, err error) {
+	own := &net.TCPAddr{IP: loopback, Port: opts.port}
+	if opts.node {
+		own = &net.TCPAddr{IP: net.ParseIP(nodeAddress), Port: nodePort}
+	}
+	listener, err := listen(ctx, own)
+	if err != nil {
+		return nil, "", "", err
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		return nil, "", "", err
+	}
+	inside = "https://" + listener.Addr().String()
+	if !opts.node {
+		return []*os.File{socket}, inside, inside, nil
+	}
+	syscall.CloseOnExec(3)
+	outside := os.NewFile(3, "listener")
+	return []*os.File{socket, outside}, fmt.Sprintf("https://127.0.0.1:%d", opts.port), inside, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		_ = file.Close()
+	}
+}
+
 // listen opens the API server's socket. A port asked for by number may still be held for a moment by the children of
 // a control plane that has just been killed.
-func listen(ctx context.Context, port int) (*net.TCPListener, error) {
+func listen(ctx context.Context, address *net.TCPAddr) (*net.TCPListener, error) {
 	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		listener, err := net.ListenTCP("tcp4", address)
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) || ctx.Err() != nil {
 			return listener, err
 		}

@@ -22,14 +22,14 @@ _VALID = datetime.timedelta(days=30)
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA and one server certificate for ``127.0.0.1`` and ``localhost``, as PEM files in one folder."""
+    """A CA and one server certificate for loopback and one host more, as PEM files in one folder."""
 
     bundle_path: Path
     server_cert_path: Path
     server_key_path: Path
 
     @classmethod
-    def create(cls, folder: Path) -> Authority:
+    def create(cls, folder: Path, host: str = "127.0.0.1") -> Authority:
         """Makes a new CA in ``folder`` (private keys are readable by the owner only; the CA's own is never stored)."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -47,8 +47,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [
             x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            x509.IPAddress(ipaddress.ip_address("::1")),
+            *(x509.IPAddress(ipaddress.ip_address(address)) for address in sorted({"127.0.0.1", "::1", host})),
         ]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         cert = (

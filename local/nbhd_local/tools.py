@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES_VERSION = "v1.36.4"
+HELM_VERSION = "v4.2.4"
 _GO_REQUIREMENTS = ROOT / "requirements-go.txt"
 _PROGRESS_SECONDS = 15
 
@@ -53,21 +54,49 @@ def kubectl() -> Path:
     return link
 
 
-def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w") -> Path:
-    """The executable of the Go module in ``folder``; builds it where the cache has none. Raises ``ToolError``."""
-    home = cache_dir() / "tools" / f"{name}-{_fingerprint(folder, ldflags)}"
+def containerd() -> Path:
+    """The folder of containerd, its shim for runc, and ctr, of which only a node has a use."""
+    return ensure_go_tool(
+        "containerd", ROOT / "local" / "containerd", tags="no_btrfs no_devmapper no_zfs", package="tool"
+    )
+
+
+def coredns() -> Path:
+    """The name server of a node."""
+    return ensure_go_tool("coredns", ROOT / "local" / "coredns")
+
+
+def helm() -> Path:
+    """Helm, from the Go module that ``local/helm`` pins."""
+    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}"
+    return ensure_go_tool("helm", ROOT / "local" / "helm", flags, package="helm.sh/helm/v4/cmd/helm")
+
+
+def kubeconform() -> Path:
+    """Kubeconform, which compares manifests with JSON schemas, from the Go module that ``local/kubeconform`` pins."""
+    package = "github.com/yannh/kubeconform/cmd/kubeconform"
+    return ensure_go_tool("kubeconform", ROOT / "local" / "kubeconform", package=package)
+
+
+def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str = "", package: str = ".") -> Path:
+    """The executable of a package (default: its root) of the Go module in ``folder``.
+
+    Builds it where the cache has none. With the package ``tool`` it is a folder, of the tools that the module names.
+    Raises ``ToolError``.
+    """
+    home = cache_dir() / "tools" / f"{name}-{_fingerprint(folder, f'{ldflags} {tags}')}"
     binary = home / name
     if binary.exists():
         return binary
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home / "lock"):
         if not binary.exists():
-            _build(name, folder, ldflags, binary)
+            _build(name, folder, ["-tags", tags, "-ldflags", ldflags], package, binary)
     return binary
 
 
-def _fingerprint(folder: Path, ldflags: str) -> str:
-    digest = hashlib.sha256(ldflags.encode())
+def _fingerprint(folder: Path, flags: str) -> str:
+    digest = hashlib.sha256(flags.encode())
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(("_test.go", ".md"))):
         digest.update(f"\0{path.relative_to(folder)}\0".encode())
         digest.update(path.read_bytes())
@@ -85,7 +114,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
+def _build(name: str, folder: Path, flags: list[str], package: str, binary: Path) -> None:
     go = _go(folder)
     temporary = binary.with_name(f"{name}.{os.getpid()}")
     command = [
@@ -95,12 +124,13 @@ def _build(name: str, folder: Path, ldflags: str, binary: Path) -> None:
         "-trimpath",
         "-mod=readonly",
         "-buildvcs=false",
-        "-ldflags",
-        ldflags,
+        *flags,
         "-o",
         str(temporary),
-        ".",
+        package,
     ]
+    if package == "tool":
+        temporary.mkdir()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     _say(f"building {name} from {folder.relative_to(ROOT)} (once; a first build takes minutes, later ones none)")
     started = shown = time.monotonic()
@@ -170,6 +200,8 @@ def main() -> None:
         controlplane()
         kubectl()
         ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
+        helm()
+        kubeconform()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None
 

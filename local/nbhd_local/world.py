@@ -13,7 +13,7 @@ import secrets
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from nbhd_crds.client import Tenants, connect
 from nbhd_crds.identity import tenant_id
 from nbhd_local import cluster as clusters
 from nbhd_local import wiring
-from nbhd_local.azure import AzureWorld, Delays
+from nbhd_local.azure import AzureWorld, Delays, Workload
 from nbhd_local.ca import Authority
 from nbhd_local.clock import WorldClock, utc_now
 from nbhd_local.cluster import Cluster
@@ -37,6 +37,7 @@ from nbhd_local.stripe import StripeWorld
 from nbhd_local.telegram import TelegramWorld
 from nbhd_local.traffic import Traffic
 from nbhd_local.waiting import eventually
+from nbhd_local.web import LOOPBACK
 from nbhd_local.wiring import BOT_ID, BOT_USERNAME, PLATFORM
 
 IMAGE = "registry.local/openclaw/openclaw@sha256:" + "0" * 64
@@ -71,13 +72,10 @@ def _random_key() -> str:
 
 
 @dataclass
-class World:
-    """Handles to everything that runs. ``wiring.py`` gives the services their environment."""
+class Emulators:
+    """Azure, Stripe and Telegram, and what they and the services agreed on."""
 
     folder: Path
-    namespace: str
-    cluster: Cluster
-    tenants: Tenants
     authority: Authority
     clock: WorldClock
     azure: AzureWorld
@@ -85,13 +83,34 @@ class World:
     telegram: TelegramWorld
     secrets: Secrets
     prices: dict[str, str]
-    ports: Ports = field(default_factory=Ports)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where our services are reached: the website, the tenants' Bot API (roots), and what Telegram and Stripe call."""
+
+    frontend: str
+    egress: str
+    telegram_hook: str
+    stripe_hook: str
+
+    @classmethod
+    def of(cls, *, router: str, egress: str, webhooks: str) -> Addresses:
+        """From the roots of the three listeners."""
+        return cls(webhooks, egress, router, f"{webhooks}/stripe/webhook")
+
+
+@dataclass
+class World(Emulators):
+    """Handles to everything that runs. ``wiring.py`` gives the services their environment."""
+
+    addresses: Addresses
+    namespace: str
+    cluster: Cluster
+    tenants: Tenants
     services: dict[str, Service] = field(default_factory=dict)
     gates: dict[str, Traffic] = field(default_factory=dict)
     """Fault hooks by name: what each service says to the API server, and what Telegram and Stripe say to us."""
-    api_proxies: dict[str, str] = field(default_factory=dict)
-    telegram_target: str = ""
-    stripe_target: str = ""
 
     @property
     def operator(self) -> Service:
@@ -111,12 +130,12 @@ class World:
     @property
     def frontend_url(self) -> str:
         """Root of the website."""
-        return f"http://127.0.0.1:{self.ports.web}"
+        return self.addresses.frontend
 
     @property
     def egress_url(self) -> str:
         """Root of the tenants' Bot API."""
-        return f"http://127.0.0.1:{self.ports.egress}"
+        return self.addresses.egress
 
     def tenant_name(self, customer_id: str) -> str:
         """Kubernetes name of the Tenant that a Stripe customer gets."""
@@ -185,6 +204,33 @@ def cell(azure: AzureWorld) -> dict[str, Any]:
 
 
 @asynccontextmanager
+async def emulating(
+    folder: Path, *, host: str = LOOPBACK, delays: Delays | None = None, workload: Workload | None = None
+) -> AsyncIterator[Emulators]:
+    """Starts the emulators on ``host``, a private address of this machine. ``folder`` must exist.
+
+    ``workload`` is the operator's ServiceAccount where it runs in a cluster.
+    """
+    authority = Authority.create(folder / "tls", host)
+    (folder / "clock").mkdir(exist_ok=True)
+    clock = WorldClock(folder / "clock" / "clock.json")
+    invented = Secrets.invent()
+    azure = AzureWorld(
+        authority,
+        clock=clock,
+        delays=delays or Delays(),
+        log_dir=folder / "replicas",
+        host=host,
+        workload=workload,
+    )
+    telegram = TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME, clock=clock, host=host)
+    stripe_world = StripeWorld(authority, webhook_secret=invented.stripe_webhook, clock=clock, host=host)
+    async with azure, telegram, stripe_world:
+        prices = await create_prices(stripe_world, authority)
+        yield Emulators(folder, authority, clock, azure, stripe_world, telegram, invented, prices)
+
+
+@asynccontextmanager
 async def running(
     folder: Path,
     *,
@@ -203,52 +249,44 @@ async def running(
         if cluster is None:
             cluster = await _own_cluster(stack, folder / "cluster")
         api = await stack.enter_async_context(await connect(cluster.kubeconfig))
-        authority = Authority.create(folder / "tls")
-        clock = WorldClock(folder / "clock.json")
-        invented = Secrets.invent()
-        azure = AzureWorld(authority, clock=clock, delays=delays or Delays(), log_dir=folder / "replicas")
-        telegram = TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME, clock=clock)
-        stripe_world = StripeWorld(authority, webhook_secret=invented.stripe_webhook, clock=clock)
-        for emulator in (azure, telegram, stripe_world):
-            await stack.enter_async_context(emulator)
+        emulators = await stack.enter_async_context(emulating(folder, delays=delays))
+        ports = Ports()
         world = World(
-            folder=folder,
-            namespace=namespace,
-            cluster=cluster,
-            tenants=Tenants(api),
-            authority=authority,
-            clock=clock,
-            azure=azure,
-            stripe=stripe_world,
-            telegram=telegram,
-            secrets=invented,
-            prices=await create_prices(stripe_world, authority),
+            **vars(emulators), addresses=_local(ports), namespace=namespace, cluster=cluster, tenants=Tenants(api)
         )
-        world.telegram_target, world.stripe_target = f"http://127.0.0.1:{world.ports.router}", world.frontend_url
-        if gates:
-            await _add_gates(stack, world)
-        await asyncio.to_thread(_prepare, world)
-        world.services = await asyncio.to_thread(wiring.services, world)
-        stripe_world.webhook_url = f"{world.stripe_target}/stripe/webhook"
+        api_proxies = await _add_gates(stack, world) if gates else {}
+        await asyncio.to_thread(prepare, world)
+        world.services = await asyncio.to_thread(wiring.services, world, ports, api_proxies)
+        world.stripe.webhook_url = world.addresses.stripe_hook
         for service in world.services.values():
             stack.push_async_callback(service.stop)
         await asyncio.gather(*(world.services[name].start() for name in only))
         yield world
 
 
-async def _add_gates(stack: contextlib.AsyncExitStack, world: World) -> None:
+def _local(ports: Ports) -> Addresses:
+    def root(port: int) -> str:
+        return f"http://{LOOPBACK}:{port}"
+
+    return Addresses.of(router=root(ports.router), egress=root(ports.egress), webhooks=root(ports.web))
+
+
+async def _add_gates(stack: contextlib.AsyncExitStack, world: World) -> dict[str, str]:
+    """Gates on all ways; returns each service's way to the API server."""
+
     def gate(name: str) -> Traffic:
         world.gates[name] = Traffic(utc_now, injected)
         return world.gates[name]
 
-    tls, trust = world.authority.server_context(), world.cluster.client_context()
+    tls, trust, ours = world.authority.server_context(), world.cluster.client_context(), world.addresses
+    to_kubernetes: dict[str, str] = {}
     for name in SERVICES:
         url = proxy(world.cluster.server, gate(f"{name}→kubernetes"), "kubernetes", tls=tls, trust=trust)
-        world.api_proxies[name] = await stack.enter_async_context(url)
-    telegram = proxy(world.telegram_target, gate("telegram→router"), "router")
-    world.telegram_target = await stack.enter_async_context(telegram)
-    stripe_events = proxy(world.stripe_target, gate("stripe→webhooks"), "webhooks")
-    world.stripe_target = await stack.enter_async_context(stripe_events)
+        to_kubernetes[name] = await stack.enter_async_context(url)
+    telegram = await stack.enter_async_context(proxy(ours.telegram_hook, gate("telegram→router"), "router"))
+    events = await stack.enter_async_context(proxy(ours.frontend, gate("stripe→webhooks"), "webhooks"))
+    world.addresses = replace(ours, telegram_hook=telegram, stripe_hook=f"{events}/stripe/webhook")
+    return to_kubernetes
 
 
 async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluster:
@@ -258,7 +296,7 @@ async def _own_cluster(stack: contextlib.AsyncExitStack, folder: Path) -> Cluste
     return cluster
 
 
-def _prepare(world: World) -> None:
+def prepare(world: World) -> None:
     """The world's namespace with plans and a cell, and what ``kubectl nbhd`` reads."""
     cluster = world.cluster
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": world.namespace}})

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from stripe import WebhookSignature
 
+from nbhd_crds.api import Tenant
 from nbhd_crds.identity import Keyring, bot_token, mint_link
 from nbhd_local.people import Subscriber
 from nbhd_local.telegram import User
@@ -104,6 +105,10 @@ class Edges:
         done = await asyncio.to_thread(self.world.cluster.try_kubectl, "-n", self.world.namespace, *arguments)
         return done.stderr
 
+    def fresh_id(self) -> str:
+        """A ``spec.id`` that nobody has."""
+        return f"free{next(self._people)}0000"
+
     async def stripe(self, path: str, **form: str) -> Any:
         async with self.http.post(
             f"{self.world.stripe.api_url}{path}",
@@ -175,6 +180,50 @@ async def unknown_price(e: Edges) -> str:
     tenant = await e.world.tenant(bob.tenant)
     stalled = tenant.condition("Stalled") if tenant else None
     return f"{stalled.reason}: {stalled.message}" if stalled else "not stalled"
+
+
+async def free(e: Edges, name: str) -> str:
+    """A new Tenant that nobody pays for is made in Azure; what is said of it once that worked or came to a stop."""
+    document = {"apiVersion": "nbhd.united/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
+    spec = {"id": name, "complimentary": True, "planRef": {"name": "basic"}}
+    await asyncio.to_thread(e.world.cluster.apply, document | {"spec": spec}, namespace=e.world.namespace)
+
+    def decided(tenant: Tenant | None) -> bool:
+        found = {c.type: c.status for c in tenant.status.conditions} if tenant else {}
+        return found.get("Stalled") == "True" or (found.get("SecretsReady"), found.get("Reconciling")) == (
+            "True",
+            "False",
+        )
+
+    await e.world.until(name, decided, "everything made, or Stalled")
+    tenant = await e.world.tenant(name)
+    said = tenant.condition("Reconciling") if tenant else None
+    return f"{tenant.status.phase} {said.reason}: {said.message}" if tenant and said else "gone"
+
+
+def azure_refuses(
+    status: int, code: str, *, times: int = 1, retry_after: str = ""
+) -> Callable[[Edges], Awaitable[str]]:
+    """Azure answers the making of an identity with an error."""
+
+    def deed(e: Edges) -> Awaitable[str]:
+        name = e.fresh_id()
+        headers = {"Retry-After": retry_after} if retry_after else None
+        e.world.azure.traffic.fail_next("PUT", f"Identities/nbhd-{name}", status, code, headers=headers, times=times)
+        return free(e, name)
+
+    return deed
+
+
+def azure_cuts(*, after_commit: bool) -> Callable[[Edges], Awaitable[str]]:
+    """Azure breaks the connection while an identity is made."""
+
+    def deed(e: Edges) -> Awaitable[str]:
+        name = e.fresh_id()
+        e.world.azure.traffic.reset_next("PUT", f"Identities/nbhd-{name}", after_commit=after_commit)
+        return free(e, name)
+
+    return deed
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -256,6 +305,27 @@ ROWS: list[tuple[str, Callable[[Edges], Awaitable[str]], str]] = [
     ("button of another person", stranger_presses_a_button, "made for somebody else"),
     ("link in a group", link_in_a_group, "only be connected in a private chat"),
     ("words in a group", words_in_a_group, "0 answers"),
+    # Azure
+    ("Azure is not there", azure_refuses(503, "ServiceUnavailable"), "AwaitingLink AwaitingLink"),
+    ("Azure fails inside", azure_refuses(500, "InternalServerError", times=2), "AwaitingLink AwaitingLink"),
+    ("Azure throttles", azure_refuses(429, "TooManyRequests", retry_after="1"), "AwaitingLink AwaitingLink"),
+    ("Azure is busy with it", azure_refuses(409, "Conflict"), "AwaitingLink AwaitingLink"),
+    ("Azure asks for a new token", azure_refuses(401, "ExpiredAuthenticationToken"), "AwaitingLink AwaitingLink"),
+    ("Azure does not know the principal yet", azure_refuses(400, "PrincipalNotFound"), "AwaitingLink AwaitingLink"),
+    ("Azure cuts the connection before it acts", azure_cuts(after_commit=False), "AwaitingLink AwaitingLink"),
+    ("Azure cuts the connection after it acted", azure_cuts(after_commit=True), "AwaitingLink AwaitingLink"),
+    ("Azure says a code that nobody knows", azure_refuses(418, "Teapot"), "AwaitingLink AwaitingLink"),
+    (
+        "Azure forbids it by a policy",
+        azure_refuses(403, "RequestDisallowedByPolicy"),
+        "Stalled RequestDisallowedByPolicy: Exempt the Cell's resource group",
+    ),
+    ("Azure lacks the group", azure_refuses(404, "ResourceGroupNotFound"), "Create the Cell's resource group"),
+    (
+        "Azure calls it invalid",
+        azure_refuses(400, "InvalidRequestContent"),
+        "Stalled InvalidRequestContent: Azure said",
+    ),
     # kubectl
     ("Tenant without an id", lambda e: e.tenant(), "spec.id: Required value"),
     ("Tenant with a malformed id", lambda e: e.tenant(id="Not An Id"), "spec.id: Invalid value"),

@@ -26,6 +26,13 @@ from tests.e2e.conftest import StartWorld
 from tests.faults.life import ABOUT_WAITING
 
 HERE = Path(__file__).parent
+# A Tenant that tells that kubectl has begun to watch.
+SIGNAL: dict[str, Any] = {
+    "apiVersion": "nbhd.united/v1alpha1",
+    "kind": "Tenant",
+    "metadata": {"name": "signal"},
+    "spec": {"id": "signal0000000"},
+}
 PASSING = ("Pending/AwaitingPayment", "Provisioning  basic  Starting")
 
 
@@ -66,6 +73,7 @@ async def test_the_whole_life(start_world: StartWorld) -> None:
 async def seen_by_kubectl(world: World) -> Any:
     """Every version of the Tenant that a watcher is told of, as ``kubectl get tenants -w`` would show it."""
     versions: list[dict[str, Any]] = []
+    watching = asyncio.Event()
     process = await asyncio.create_subprocess_exec(
         str(world.cluster.kubectl_path),
         f"--kubeconfig={world.cluster.kubeconfig}",
@@ -85,11 +93,16 @@ async def seen_by_kubectl(world: World) -> Any:
                     found, end = decoder.raw_decode(text.lstrip())
                 except json.JSONDecodeError:
                     break
-                versions.append(found)
+                if found["metadata"]["name"] == SIGNAL["metadata"]["name"]:
+                    watching.set()
+                else:
+                    versions.append(found)
                 text = text.lstrip()[end:]
 
     reading = asyncio.create_task(read())
     try:
+        await asyncio.to_thread(world.cluster.apply, SIGNAL, namespace=world.namespace)
+        await asyncio.wait_for(watching.wait(), 60)
         yield versions
     finally:
         process.terminate()

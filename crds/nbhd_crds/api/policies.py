@@ -27,14 +27,20 @@ def service_account(service: str, namespace: str = SERVICES_NAMESPACE) -> str:
     return f"system:serviceaccount:{namespace}:{service}"
 
 
-def policies(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
-    """The ValidatingAdmissionPolicies and their bindings; the services' ServiceAccounts live in ``namespace``."""
+def policies(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> list[dict[str, Any]]:
+    """The ValidatingAdmissionPolicies and their bindings; the services' ServiceAccounts live in ``namespace``.
+
+    ``tenants`` names the namespace of all Tenants, whose deletion is guarded then.
+    """
     documents = []
-    for name, rules, body in (
+    parts = [
         ("tenant-owners", _rule(["tenants"], ["CREATE", "UPDATE"]), _owners(namespace)),
         ("tenant-status-owners", _rule(["tenants/status"], ["UPDATE"]), _status_owners(namespace)),
         ("tenant-paid-deletion", _rule(["tenants"], ["DELETE"]), _paid_deletion()),
-    ):
+    ]
+    if tenants:
+        parts.append(("tenants-namespace-deletion", _namespace_rule(tenants), _namespace_deletion(tenants)))
+    for name, rules, body in parts:
         full = f"{name}.{GROUP}"
         documents.append(
             {
@@ -150,15 +156,42 @@ def _status_owners(namespace: str) -> dict[str, Any]:
     }
 
 
+def _namespace_rule(tenants: str) -> dict[str, Any]:
+    everything = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["namespaces"], "operations": ["DELETE"]}
+    return {**everything, "resourceNames": [tenants]}
+
+
+def _namespace_deletion(tenants: str) -> dict[str, Any]:
+    # It would take Plans, Cells and roles away before the operator has removed what the Tenants have in Azure, so that
+    # their finalizers would hold the namespace for ever.
+    return {
+        "validations": [
+            {
+                "expression": _allowed_by_annotation(),
+                "message": "subscribers live in this namespace: delete the Tenants first and wait until they are gone "
+                f"(kubectl -n {tenants} delete tenants --all), then set the annotation "
+                f'{ALLOW_DELETE_ANNOTATION}: "true" on the namespace',
+                "reason": "Forbidden",
+            }
+        ]
+    }
+
+
+def _allowed_by_annotation() -> str:
+    annotations = "oldObject.metadata.annotations"
+    return (
+        f"has({annotations}) && '{ALLOW_DELETE_ANNOTATION}' in {annotations}"
+        f" && {annotations}['{ALLOW_DELETE_ANNOTATION}'] == 'true'"
+    )
+
+
 def _paid_deletion() -> dict[str, Any]:
     paid = ", ".join(f"'{status}'" for status in PAID)
-    annotations = "oldObject.metadata.annotations"
     return {
         "validations": [
             {
                 "expression": f"!(has(oldObject.spec.billing) && oldObject.spec.billing.status in [{paid}])"
-                f" || (has({annotations}) && '{ALLOW_DELETE_ANNOTATION}' in {annotations}"
-                f" && {annotations}['{ALLOW_DELETE_ANNOTATION}'] == 'true')",
+                f" || ({_allowed_by_annotation()})",
                 "message": "this Tenant is being paid for: end the subscription first, or set the annotation "
                 f'{ALLOW_DELETE_ANNOTATION}: "true"',
                 "reason": "Forbidden",

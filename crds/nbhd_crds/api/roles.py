@@ -26,17 +26,28 @@ _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
 }
 
 
-def roles(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
-    """The namespace, ServiceAccounts, ClusterRoles and bindings of the services."""
+def rules(service: str) -> list[dict[str, Any]]:
+    """What the service may do where the Tenants are, in RBAC's own form."""
+    allowed = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
+    if service == "operator":
+        allowed.append({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]})
+    return allowed
+
+
+def roles(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> list[dict[str, Any]]:
+    """The namespace, ServiceAccounts, roles and bindings of the services.
+
+    The rights count in the namespace ``tenants`` only; without one, in all namespaces.
+    """
+    scope = {"namespace": tenants} if tenants else {}
+    kind = "Role" if tenants else "ClusterRole"
     documents: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
     for service in SERVICES:
         role = f"nbhd-{service}"
-        rules = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
-        if service == "operator":
-            rules.append({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]})
-            # kopf looks for our CRDs before it watches them.
+        allowed = rules(service)
+        if service == "operator" and not tenants:  # kopf looks for our CRDs before it watches them
             crds = {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": _READ}
-            rules.append(crds)
+            allowed.append(crds)
         documents += [
             {
                 "apiVersion": "v1",
@@ -45,15 +56,15 @@ def roles(namespace: str = SERVICES_NAMESPACE) -> list[dict[str, Any]]:
             },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": role},
-                "rules": rules,
+                "kind": kind,
+                "metadata": {"name": role, **scope},
+                "rules": allowed,
             },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": role},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "kind": f"{kind}Binding",
+                "metadata": {"name": role, **scope},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
                 "subjects": [{"kind": "ServiceAccount", "name": service, "namespace": namespace}],
             },
         ]

@@ -13,9 +13,10 @@ import json
 import secrets
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 from aiohttp import web
 
 from nbhd_local.azure.errors import AzureError
@@ -27,6 +28,7 @@ _ARM_ALIASES = frozenset({ARM_AUDIENCE, "https://management.core.windows.net"})
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _OPENID_SCOPES = frozenset({"openid", "profile", "offline_access"})  # some clients always ask for them
 _LIFETIME = 3599
+_EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 
 
 class TokenRefused(Exception):  # noqa: N818 - the OAuth term
@@ -39,12 +41,40 @@ class TokenRefused(Exception):  # noqa: N818 - the OAuth term
 
 
 @dataclass(frozen=True)
+class Workload:
+    """A Kubernetes ServiceAccount whose tokens are accepted: a federated credential.
+
+    ``subject`` is ``system:serviceaccount:NAMESPACE:NAME``, ``keys`` the cluster's JWKS (``/openid/v1/jwks``).
+    """
+
+    subject: str
+    keys: dict[str, Any]
+
+    def accepts(self, token: str) -> bool:
+        """True for a token of this ServiceAccount that is meant for Entra, signed by the cluster and not expired."""
+        try:
+            signer = jwt.get_unverified_header(token).get("kid")
+            (key,) = [key for key in jwt.PyJWKSet.from_dict(self.keys).keys if key.key_id == signer]
+            jwt.decode(token, key, audience=_EXCHANGE_AUDIENCE, subject=self.subject)
+        except (jwt.PyJWTError, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True)
 class Client:
     """An application (the operator's managed identity) with one federated credential."""
 
     client_id: str
     principal_id: str
-    assertion: str
+    assertion: str = field(repr=False)
+    workload: Workload | None = None
+
+    def accepts(self, assertion: str) -> bool:
+        """Whether this is the application's own federated token."""
+        if self.workload is not None:
+            return self.workload.accepts(assertion)
+        return hmac.compare_digest(assertion.encode(), self.assertion.encode())
 
 
 class Entra:
@@ -59,11 +89,11 @@ class Entra:
         self._key = secrets.token_bytes(32)
         self._clients: dict[str, Client] = {}
 
-    def register_client(self, principal_id: str) -> Client:
-        """Adds an application whose workload presents the returned assertion."""
+    def register_client(self, principal_id: str, workload: Workload | None = None) -> Client:
+        """Adds an application whose workload presents the returned assertion, or its own ServiceAccount's token."""
         client_id = str(uuid.uuid4())
         assertion = self._sign({"iss": "https://kubernetes.default.svc", "sub": client_id, "jti": str(uuid.uuid4())})
-        client = Client(client_id, principal_id, assertion)
+        client = Client(client_id, principal_id, assertion, workload)
         self._clients[client_id] = client
         return client
 
@@ -106,7 +136,7 @@ class Entra:
             return _refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
         if fields.get("client_assertion_type") != _JWT_BEARER:
             return _refuse(401, "invalid_client", 7000216, "'client_assertion' is required for this grant type.")
-        if not hmac.compare_digest(fields.get("client_assertion", "").strip().encode(), client.assertion.encode()):
+        if not client.accepts(fields.get("client_assertion", "").strip()):
             return _refuse(401, "invalid_client", 700213, "No matching federated identity record was found.")
         scopes = [scope for scope in fields.get("scope", "").split() if scope not in _OPENID_SCOPES]
         if len(scopes) != 1 or not scopes[0].endswith("/.default"):

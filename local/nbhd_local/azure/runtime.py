@@ -86,6 +86,7 @@ class ContainerRuntime:
         authority: Authority,
         log_dir: Path,
         *,
+        host: str = listeners.LOOPBACK,
         clock: Clock,
         delays: Delays,
         registry: tuple[str, str],
@@ -97,6 +98,7 @@ class ContainerRuntime:
         self.log_dir = log_dir
         self._subscription, self._access, self._read_secret = subscription, access, read_secret
         self._authority, self._clock, self._delays = authority, clock, delays
+        self._address = host
         self._registry_server, self._registry_id = registry
         self._images = images
         self._hosts: dict[str, _Host] = {}
@@ -132,7 +134,8 @@ class ContainerRuntime:
         wanted = _ingress(app) is not None
         if wanted and host.fqdn is None:
             proxy = ingress.application(lambda: self._admit(host), self._session(), self.traffic)
-            url = await host.stack.enter_async_context(listeners.serve(proxy, tls=self._authority.server_context()))
+            listening = listeners.serve(proxy, tls=self._authority.server_context(), host=self._address)
+            url = await host.stack.enter_async_context(listening)
             host.fqdn = url.removeprefix("https://")
         elif not wanted and host.fqdn is not None:
             await host.stack.aclose()

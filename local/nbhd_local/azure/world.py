@@ -18,7 +18,7 @@ from nbhd_crds.clock import Clock
 from nbhd_local import web
 from nbhd_local.azure import arm, identities, role_assignments
 from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
-from nbhd_local.azure.entra import Entra
+from nbhd_local.azure.entra import Entra, Workload
 from nbhd_local.azure.errors import injected
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.runtime import ContainerRuntime
@@ -36,6 +36,7 @@ class AzureWorld:
     """A subscription with one cell: resource group, environment, vault, registry and pull identity.
 
     ``images`` maps an image reference to the command that stands for it (default: the OpenClaw stand-in).
+    ``workload`` is the ServiceAccount that the operator's identity trusts (default: one token of our own).
     ``run_containers=False`` makes revisions ready without running anything. ``clock`` tells dates and decides what
     takes minutes to months (cooldown, soft delete); ``delays`` are seconds of the machine.
     """
@@ -57,6 +58,8 @@ class AzureWorld:
         run_containers: bool = True,
         purge_protection: bool = True,
         log_dir: Path | None = None,
+        workload: Workload | None = None,
+        host: str = web.LOOPBACK,
         arm_port: int = 0,
         authority_port: int = 0,
         vault_port: int = 0,
@@ -71,11 +74,12 @@ class AzureWorld:
         self.runtime: ContainerRuntime | None = None
         self._authority, self._images = authority, images or {}
         self._run_containers, self._log_dir = run_containers, log_dir
+        self._host = host
         self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
         self._stack = contextlib.AsyncExitStack()
-        self._seed(purge_protection=purge_protection)
+        self._seed(purge_protection=purge_protection, workload=workload)
 
-    def _seed(self, *, purge_protection: bool) -> None:
+    def _seed(self, *, purge_protection: bool, workload: Workload | None) -> None:
         now, group = self._clock(), self.resource_group
         self.subscription = Subscription(self.subscription_id, self.tenant_id)
         self.subscription.groups[group.lower()] = ResourceGroup(group, self.location)
@@ -103,7 +107,7 @@ class AzureWorld:
         self.subscription.assignments[grant.name] = grant
         self.entra = Entra(self.tenant_id)
         self.operator_principal_id = str(uuid.uuid4())
-        self._client = self.entra.register_client(self.operator_principal_id)
+        self._client = self.entra.register_client(self.operator_principal_id, workload)
         self._access = Access(self.subscription, self.delays)
         self.vault = Vault(
             f"{self.subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{self.vault_name}",
@@ -139,7 +143,7 @@ class AzureWorld:
                 ("vault", self.vault.application()),
                 ("arm", resource_manager),
             ):
-                url = await stack.enter_async_context(web.serve(app, tls=tls, port=self._ports[name]))
+                url = await stack.enter_async_context(web.serve(app, tls=tls, port=self._ports[name], host=self._host))
                 match name:
                     case "entra":
                         self.entra.url = self.authority_url = url
@@ -168,6 +172,7 @@ class AzureWorld:
             self.vault.read_as,
             self._authority,
             self._log_dir,
+            host=self._host,
             clock=self._clock,
             delays=self.delays,
             registry=(self.registry_server, self.registry_id),
@@ -190,6 +195,11 @@ class AzureWorld:
             "AZURE_AUTHORITY_HOST": self.authority_url,
             "AZURE_FEDERATED_TOKEN_FILE": str(token),
         }
+
+    @property
+    def client_id(self) -> str:
+        """Client id of the operator's own identity."""
+        return self._client.client_id
 
     @property
     def writes(self) -> int:

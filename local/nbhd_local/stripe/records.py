@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import ipaddress
-import urllib.parse
+
+from nbhd_local.web import is_private
 
 from . import params
 from .account import API_VERSION, Account, Json, new_id
@@ -91,26 +91,21 @@ def _create_endpoint(account: Account, call: Call) -> Json:
     )
     if given.get("api_version", API_VERSION) != API_VERSION:
         raise StripeError(f"The local Stripe speaks {API_VERSION} only.", param="api_version")
-    check_loopback(given["url"])
+    check_private(given["url"])
     endpoint = add_endpoint(account, **given)
     secret = new_id("whsec_", 32)
     account.endpoint_secrets[endpoint["id"]] = (secret,)
     return endpoint | {"secret": secret}
 
 
-def check_loopback(url: str) -> None:
-    """Events never leave the machine.
+def check_private(url: str) -> None:
+    """Events never leave the machine or the cluster.
 
     Raises:
-        StripeError: the URL's host is not a loopback address.
+        StripeError: the URL's host is not a private address.
     """
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise StripeError("The local Stripe delivers to loopback addresses only.", code="url_invalid", param="url")
+    if not is_private(url):
+        raise StripeError("The local Stripe delivers to private addresses only.", code="url_invalid", param="url")
 
 
 def add_endpoint(account: Account, *, url: str, enabled_events: list[str], **given: object) -> Json:

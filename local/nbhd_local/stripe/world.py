@@ -24,7 +24,7 @@ from .api import Api
 from .delivery import Deliverer, Delivery, DeliveryPolicy
 from .errors import injected, missing
 from .pages import Pages
-from .records import add_endpoint, check_loopback
+from .records import add_endpoint, check_private
 
 
 class StripeWorld:
@@ -45,12 +45,13 @@ class StripeWorld:
         policy: DeliveryPolicy | None = None,
         latency: tuple[float, float] = (0.01, 0.04),
         rng: random.Random | None = None,
+        host: str = web.LOOPBACK,
         port: int = 0,
         pages_port: int = 0,
     ) -> None:
         chance = rng or random.SystemRandom()
         self._authority = authority
-        self._ports = (port, pages_port)
+        self._host, self._ports = host, (port, pages_port)
         self._account = Account(clock=clock, publish=self._publish)
         self._deliverer = Deliverer(self._account, policy or DeliveryPolicy(), rng=chance)
         self.secret_key = secret_key or f"sk_test_{secrets.token_urlsafe(24)}"
@@ -68,11 +69,13 @@ class StripeWorld:
             self._deliverer.open(self._authority.client_context() if self._authority else None)
             stack.push_async_callback(self._deliverer.close)
             pages = Pages(self._account).application()
-            self.pages_url = await stack.enter_async_context(web.serve(pages, port=self._ports[1]))
+            self.pages_url = await stack.enter_async_context(web.serve(pages, port=self._ports[1], host=self._host))
             self._api.pages_url = self.pages_url
             tls = self._authority.server_context() if self._authority else None
             api = self._api.application()
-            self.api_url = await stack.enter_async_context(web.serve(api, tls=tls, port=self._ports[0]))
+            self.api_url = await stack.enter_async_context(
+                web.serve(api, tls=tls, port=self._ports[0], host=self._host)
+            )
             stack.callback(self.traffic.release_all)
             self._stack = stack.pop_all()
         return self
@@ -92,7 +95,7 @@ class StripeWorld:
     @webhook_url.setter
     def webhook_url(self, url: str | None) -> None:
         if url is not None:
-            check_loopback(url)
+            check_private(url)
         if self._endpoint is None and url is not None:
             self._endpoint = add_endpoint(self._account, url=url, enabled_events=["*"])
             self._account.endpoint_secrets[self._endpoint["id"]] = self._secrets

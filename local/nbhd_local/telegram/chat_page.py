@@ -113,7 +113,7 @@ async def _do(user: User, act: str, value: str) -> str | None:
         return await user.tap(value)
     if act == "start":
         await user.start(value)
-    elif value.startswith(("https://t.me/", "http://127.0.0.1:")) and "?start=" in value:
+    elif value.startswith(("https://", "http://")) and "?start=" in value:
         await user.open(value)
     elif value == "/start" or value.startswith("/start "):
         await user.start(value.removeprefix("/start").strip())

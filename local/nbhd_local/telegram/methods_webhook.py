@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass
 from http import HTTPStatus
+
+from nbhd_local.web import is_private
 
 from .bot import Bot, Webhook
 from .errors import TelegramError, bad_request
@@ -131,14 +132,11 @@ def _check_url(url: str) -> None:
     """The real server wants https and a name that resolves; this one adds that nothing leaves the machine."""
     try:
         parsed = urllib.parse.urlsplit(url)
-        host, _port = parsed.hostname or "", parsed.port
+        _ = parsed.port
     except ValueError:
         raise bad_request("bad webhook: invalid webhook URL specified") from None
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if parsed.scheme != "https" and not (loopback and parsed.scheme == "http"):
+    private = is_private(url)
+    if parsed.scheme != "https" and not (private and parsed.scheme == "http"):
         raise bad_request("bad webhook: An HTTPS URL must be provided for webhook")
-    if not loopback:
-        raise bad_request("bad webhook: Failed to resolve host: the local Telegram reaches loopback addresses only")
+    if not private:
+        raise bad_request("bad webhook: Failed to resolve host: the local Telegram reaches private addresses only")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from nbhd_local.web import is_private
+
 from . import formatting
 from .bot import Bot, Chat, Outgoing, text_content
 from .methods_media import document
@@ -89,7 +91,7 @@ class User:
             ValueError: the link is not one to this bot.
         """
         parsed = urllib.parse.urlsplit(link)
-        known = (parsed.scheme, parsed.netloc) == ("https", "t.me") or parsed.hostname == "127.0.0.1"
+        known = (parsed.scheme, parsed.netloc) == ("https", "t.me") or is_private(link)
         if not known or parsed.path.strip("/") != self._bot.username:
             message = f"not a link to @{self._bot.username}"
             raise ValueError(message)

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
@@ -117,7 +117,7 @@ async def test_nothing_is_kept_of_keys_that_are_through() -> None:
     assert queue._entries == {}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 5))
 def test_no_key_runs_twice_at_once_and_the_last_change_of_each_is_seen(seed: int, workers: int) -> None:
     asyncio.run(_random_schedule(random.Random(seed), workers))  # noqa: S311 - a repeatable schedule

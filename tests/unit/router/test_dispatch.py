@@ -429,7 +429,7 @@ async def test_an_answer_that_telegram_refuses_is_given_up(make: Make) -> None:
     order=st.lists(st.tuples(st.sampled_from([ALICE, BOB]), st.integers(1, 12)), min_size=1, max_size=30),
     faults=st.lists(st.sampled_from([(503, None), (200, None), (200, "durable")]), max_size=4),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_each_chat_gets_each_update_once_in_order_of_arrival(
     order: list[tuple[int, int]], faults: list[tuple[int, str | None]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -145,7 +145,7 @@ async def test_paused_deliveries_wait(world: StripeWorld, client: stripe.StripeC
     assert len(receiver.accepted) == 1
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**32),
     duplicate=st.sampled_from([0.0, 0.5, 1.0]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stripe._encode import _api_encode
 
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
 def test_what_the_library_encodes_decodes_to_the_same(params: dict[str, Any]) -> None:
     assert decode((str(key), str(value)) for key, value in _api_encode(params)) == params

@@ -288,7 +288,7 @@ async def test_a_new_url_takes_over_what_is_pending(world: TelegramWorld, api: A
         assert "X-Telegram-Bot-Api-Secret-Token" not in other.headers[0]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 2**32),
     messages=st.lists(st.integers(1, 5), min_size=1, max_size=25),

@@ -1,0 +1,197 @@
+"""``python -m nbhd_crds.selftest SERVICE``: an installed platform proves that it is installed rightly.
+
+``helm test`` runs it once as each service's ServiceAccount, with the rights that the service has and no others: what
+RBAC allows is exactly what ``api/roles.py`` says, admission accepts and refuses (nothing is stored: all writes are dry
+runs), and health and metrics answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from nbhd_crds.api import Tenant
+from nbhd_crds.api.meta import API_VERSION, GROUP, VERSION
+from nbhd_crds.api.policies import SERVICES
+from nbhd_crds.api.roles import rules
+from nbhd_crds.client import connect
+
+_VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+_RESOURCES = (
+    *((GROUP, name) for name in ("tenants", "tenants/status", "plans", "plans/status", "cells", "cells/status")),
+    *(("", name) for name in ("secrets", "configmaps", "pods", "serviceaccounts", "serviceaccounts/token")),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+)
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_BILLING = {"customerId": "cus_selftest", "status": "active"}
+_TELEGRAM = {"chatId": 42, "userId": 42, "generation": 1}
+
+
+@dataclass
+class Report:
+    """What was checked, printed as it goes."""
+
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, what: str, problem: str | None) -> None:
+        """One line; ``problem`` is None where it is as it should be."""
+        sys.stdout.write(f"{'FAILED ' if problem else 'ok     '} {what}{': ' + problem if problem else ''}\n")
+        sys.stdout.flush()
+        if problem:
+            self.failed.append(what)
+
+
+def allowed(service: str) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of all that the service may do where the Tenants are."""
+    return {
+        (group, resource, verb)
+        for rule in rules(service)
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+async def check_rights(api: client.ApiClient, service: str, namespace: str, report: Report) -> None:
+    """Asks about every verb on what the platform has to do with, and what an attacker would like."""
+    reviews = client.AuthorizationV1Api(api)
+    wanted = allowed(service)
+
+    async def may(group: str, resource: str, verb: str, where: str) -> bool:
+        name, _, sub = resource.partition("/")
+        attributes = {"group": group, "resource": name, "subresource": sub, "verb": verb, "namespace": where}
+        body: Any = {"spec": {"resourceAttributes": attributes}}
+        answer = await reviews.create_self_subject_access_review(body)
+        return answer.status is not None and bool(answer.status.allowed)
+
+    asked = {(group, resource) for group, resource, _ in wanted} | set(_RESOURCES)
+    for group, resource in sorted(asked):
+        questions = [(group, resource, verb) for verb in _VERBS]
+        answers = [await may(*question, namespace) for question in questions]
+        wrong = [
+            f"{'may' if answer else 'may not'} {question[2]}"
+            for question, answer in zip(questions, answers, strict=True)
+            if answer != (question in wanted)
+        ]
+        report.add(f"rights of {service} on {resource} in {namespace}", ", ".join(wrong) or None)
+    elsewhere = [verb for verb in _VERBS if await may(GROUP, "tenants", verb, "default")]
+    report.add(f"no rights of {service} on tenants elsewhere", ", ".join(elsewhere) or None)
+
+
+async def check_admission(api: client.ApiClient, service: str, namespace: str, report: Report) -> None:
+    """Who may write which part of a Tenant: dry runs only."""
+    objects = client.CustomObjectsApi(api)
+
+    async def create(**spec: Any) -> str:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "Tenant",
+            "metadata": {"name": "selftest"},
+            "spec": {"id": "selftest", **spec},
+        }
+        return await _answer(
+            lambda: objects.create_namespaced_custom_object(
+                GROUP, VERSION, namespace, Tenant.plural, body, dry_run="All"
+            )
+        )
+
+    async def patch(name: str, **spec: Any) -> str:
+        return await _answer(
+            lambda: objects.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                Tenant.plural,
+                name,
+                {"spec": spec},
+                dry_run="All",
+                _content_type="application/merge-patch+json",
+            )
+        )
+
+    def expect(what: str, answer: str, wanted: str) -> None:
+        report.add(what, None if wanted in answer else f"expected “{wanted}”, the API server said: {answer}")
+
+    if service == "webhooks":
+        expect("webhooks creates a Tenant", await create(), "accepted")
+        expect("webhooks creates a Tenant with billing", await create(billing=_BILLING), "accepted")
+        expect("webhooks may not link a chat", await create(telegram=_TELEGRAM), "written by router only")
+        expect("webhooks may not give service away", await create(complimentary=True), "belongs to people")
+        expect("the schema refuses a bad id", await create(id="Not An Id"), "spec.id")
+        return
+    expect(f"{service} may not create a Tenant", await create(), "cannot create resource")
+    listed: Any = await objects.list_namespaced_custom_object(GROUP, VERSION, namespace, Tenant.plural, limit=1)
+    if not listed["items"]:
+        report.add(f"{service} may not write billing (there is no Tenant to try with yet)", None)
+        return
+    name = listed["items"][0]["metadata"]["name"]
+    answer = await patch(name, billing={**_BILLING, "customerId": "cus_selftestother"})
+    expect(f"{service} may not write billing", answer, "written by webhooks only")
+
+
+async def _answer(call: Callable[[], Any]) -> str:
+    try:
+        await call()
+    except ApiException as error:
+        return f"{error.status} {error.body}"
+    return "accepted"
+
+
+async def check_endpoints(base: Callable[[str], str], report: Report) -> None:
+    """Health and metrics of all services."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        for service in SERVICES:
+            for path, needs in (("/healthz", ""), ("/readyz", ""), ("/metrics", "nbhd_")):
+                report.add(f"{service} answers {path}", await _fetch(session, base(service) + path, needs))
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, needs: str) -> str | None:
+    try:
+        async with session.get(url) as response:
+            text = await response.text()
+            if response.status != 200:
+                return f"{response.status} {text[:200]}"
+            return None if needs in text else f"nothing that begins with {needs}"
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return f"{type(error).__name__} {error}"
+
+
+@asynccontextmanager
+async def _connection() -> AsyncIterator[client.ApiClient]:
+    api = await connect(None)
+    try:
+        yield api
+    finally:
+        await api.close()  # type: ignore[no-untyped-call] # untyped upstream
+
+
+async def run(service: str, namespace: str) -> Report:
+    """All checks as the service that this process runs as."""
+    report = Report()
+    async with _connection() as api:
+        await check_rights(api, service, namespace, report)
+        await check_admission(api, service, namespace, report)
+    await check_endpoints(lambda name: f"http://{name}:8080", report)
+    return report
+
+
+def main() -> None:
+    """Exits with 1 where a check failed."""
+    (service,) = sys.argv[1:]
+    report = asyncio.run(run(service, os.environ["NBHD_NAMESPACE"]))
+    if report.failed:
+        raise SystemExit(f"{len(report.failed)} checks failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// insideKubeconfig is the administrator's kubeconfig for processes in the node's network; in the state directory.
+const insideKubeconfig = "inside.kubeconfig"
+
+//go:embed node
+var nodeFiles embed.FS
+
+// nodeUsers are the node's parts as the API server knows them, by the names of their kubeconfigs in runDir.
+var nodeUsers = map[string][]string{ // user, groups
+	"kubelet":   {"system:node:" + nodeName, "system:nodes"},
+	"scheduler": {"system:kube-scheduler"},
+	"kubeproxy": {"system:kube-proxy"},
+	"coredns":   {"system:coredns"},
+}
+
+// writeRunDir writes what the node's parts read.
+func writeRunDir(ca *authority, url string) error {
+	errs := []error{os.MkdirAll(filepath.Join(runDir, "net.d"), 0o755)}
+	for name, target := range map[string]string{
+		"containerd.toml": "containerd.toml",
+		"kubelet.yaml":    "kubelet.yaml",
+		"Corefile":        "Corefile",
+		"pods.conflist":   "net.d/pods.conflist",
+	} {
+		content, err := nodeFiles.ReadFile("node/" + name)
+		errs = append(errs, err, writeFile(filepath.Join(runDir, target), content))
+	}
+	for name, user := range nodeUsers {
+		config, err := kubeconfig(ca, url, user[0], user[1:]...)
+		errs = append(errs, err, writeFile(filepath.Join(runDir, name+".kubeconfig"), config))
+	}
+	cert, key, err := ca.issueServing("kubelet", net.ParseIP(nodeAddress))
+	return errors.Join(append(errs, err,
+		writeFile(filepath.Join(runDir, "kubelet.crt"), cert),
+		writeFile(filepath.Join(runDir, "kubelet.key"), key),
+		writeFile(filepath.Join(runDir, "ca.crt"), ca.certPEM),
+	)...)
+}
+
+// writeNodeClient writes what the API server shows to the kubelet.
+func writeNodeClient(ca *authority) error {
+	cert, key, err := ca.issueClient("kube-apiserver")
+	return errors.Join(err, writeFile(nodeClientCert, cert), writeFile(nodeClientKey, key))
+}
+
+// startRuntime starts containerd and returns at once; the channel gives the result of importing the images, for which
+// the API server's start leaves time.
+func startRuntime(ctx context.Context, children *children, images []string) (<-chan error, error) {
+	if err := children.startProgram("containerd", "--config="+filepath.Join(runDir, "containerd.toml")); err != nil {
+		return nil, err
+	}
+	imported := make(chan error, 1)
+	go func() {
+		err := poll(ctx, "containerd", func() error { return ctr(ctx, "version") })
+		for _, image := range images {
+			if err == nil {
+				err = ctr(ctx, "--namespace=k8s.io", "images", "import", image)
+			}
+		}
+		imported <- err
+	}()
+	return imported, nil
+}
+
+func ctr(ctx context.Context, args ...string) error {
+	output, err := exec.CommandContext(ctx, "ctr", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ctr %v: %w: %s", args, err, bytes.TrimSpace(output))
+	}
+	return nil
+}
+
+// startNode starts the parts of the node that need an API server.
+func startNode(ctx context.Context, children *children, client *kubernetes.Clientset) error {
+	if err := forgetReadiness(ctx, client); err != nil {
+		return err
+	}
+	if err := grantDNS(ctx, client); err != nil {
+		return err
+	}
+	kubeconfig := func(name string) string { return "--kubeconfig=" + filepath.Join(runDir, name+".kubeconfig") }
+	return errors.Join(
+		children.start("kubelet", []string{
+			kubeconfig("kubelet"), "--config=" + filepath.Join(runDir, "kubelet.yaml"),
+			"--hostname-override=" + nodeName, "--node-ip=" + nodeAddress,
+		}),
+		children.start("scheduler", []string{kubeconfig("scheduler"), "--leader-elect=false", "--secure-port=0"}),
+		children.start("kubeproxy", []string{
+			kubeconfig("kubeproxy"), "--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + nodeName,
+			"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249",
+			// Limits of connection tracking are the machine's, not the namespace's.
+			"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s",
+		}),
+		children.startProgram("coredns", "-conf", filepath.Join(runDir, "Corefile")),
+	)
+}
+
+// waitForNode returns when Pods can be scheduled and Services and their names reached.
+func waitForNode(ctx context.Context, client *kubernetes.Clientset) error {
+	err := poll(ctx, "kubelet", func() error {
+		node, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if len(node.Spec.Taints) > 0 {
+			return fmt.Errorf("the node is tainted: %v", node.Spec.Taints)
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+				return fmt.Errorf("the node is not ready: %s", condition.Message)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := poll(ctx, "kubeproxy", func() error { return answers(ctx, "http://127.0.0.1:10256/healthz") }); err != nil {
+		return err
+	}
+	return poll(ctx, "coredns", func() error { return answers(ctx, "http://"+nodeAddress+":8181/ready") })
+}
+
+func answers(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return nil
+}
+
+// forgetReadiness marks a node that is known from a run before as not heard of, so that its readiness is news.
+func forgetReadiness(ctx context.Context, client *kubernetes.Clientset) error {
+	node, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := range node.Status.Conditions {
+		if condition := &node.Status.Conditions[i]; condition.Type == corev1.NodeReady {
+			condition.Status, condition.Reason = corev1.ConditionUnknown, "NodeStarting"
+			condition.Message = "The node is starting."
+			condition.LastTransitionTime = metav1.NewTime(time.Now())
+		}
+	}
+	_, err = client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	return err
+}
+
+// grantDNS gives CoreDNS the rights for which Kubernetes has no role by itself.
+func grantDNS(ctx context.Context, client *kubernetes.Clientset) error {
+	const name = "system:coredns"
+	read := []string{"get", "list", "watch"}
+	_, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"services", "pods", "namespaces"}, Verbs: read},
+			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module nbhd.united/local/pause
+
+go 1.26.0

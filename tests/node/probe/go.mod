@@ -1,0 +1,3 @@
+module nbhd.united/tests/node/probe
+
+go 1.26.0
