@@ -290,15 +290,20 @@ def test_the_tenant_of_these_tests_is_valid() -> None:
 
 
 async def test_two_operators_that_rotate_at_once_agree_on_one_version(stage: Stage) -> None:
+    def versions() -> int:
+        return len(stage.world.inventory()["secrets"][NAME]["versions"])
+
     stage.store.put(make.tenant(**SERVED))
     stage.operator()
     stage.operator()
     await stage.phase("Ready")
-    held = stage.world.traffic.hold("PUT", "secrets/", after_commit=True)
+    before = versions()
+    held = stage.world.traffic.hold("PUT", "secrets/")
     stage.store.edit(credentials={"version": 2})
     await held.reached()  # by one of them; the other sets a version of its own and goes on
-    await stage.until(lambda _: len(stage.world.inventory()["secrets"][NAME]["versions"]) == 3)
+    await stage.until(lambda _: versions() == before + 1)
     held.release()
+    await stage.until(lambda _: versions() == before + 2)
     rotated = await stage.phase("Ready")
     (app,) = stage.world.subscription.apps.values()
     (secret,) = app.body["properties"]["configuration"]["secrets"]
