@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbhd_local.chart import CHART, schema, templates
+from nbhd_local.chart import CHART, manifests, schema, templates
 
 
 def test_templates_from_the_api_are_fresh() -> None:
@@ -13,3 +13,8 @@ def test_templates_from_the_api_are_fresh() -> None:
 def test_definitions_of_the_schema_are_fresh() -> None:
     text = (CHART / "values.schema.json").read_text()
     assert schema.merge(text) == text, "values.schema.json is stale: run `make generate`"
+
+
+def test_manifests_are_fresh() -> None:
+    for name, text in manifests.render().items():
+        assert (manifests.MANIFESTS / name).read_text() == text, f"manifests/{name} is stale: run `make generate`"

@@ -16,8 +16,9 @@ import pytest
 from nbhd_crds import selftest
 from nbhd_crds.api.policies import SERVICES
 from nbhd_local.chart import CHART
+from nbhd_local.chart.helm import NAMESPACE, values
 from nbhd_local.cluster import Cluster
-from tests.chart.conftest import NAMESPACE, Helm, values
+from tests.chart.conftest import Helm
 
 TENANTS = "nbhd-tenants"
 CHART_ARGS = ["nbhd", str(CHART)]

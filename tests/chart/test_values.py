@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from nbhd_local.chart import CHART
-from tests.chart.conftest import Helm, template_command, values
+from nbhd_local.chart.helm import template_command, values
+from tests.chart.conftest import Helm
 
 SETS = ["minimal", "ha", "strict", "monitoring", "local"]
 
