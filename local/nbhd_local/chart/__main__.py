@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nbhd_local.chart import CHART, manifests, schema, templates
+from nbhd_local.chart import CHART, manifests, readme, schema, templates
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
     files = templates.render()
     files["values.schema.json"] = schema.merge((CHART / "values.schema.json").read_text())
     write(CHART, files)
+    write(CHART, readme.render())
     write(manifests.MANIFESTS, manifests.render())
 
 
