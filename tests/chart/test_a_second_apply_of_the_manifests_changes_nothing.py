@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from nbhd_local.chart import CHART
-from nbhd_local.chart.helm import documents
+from nbhd_local.chart.helm import documents, template
 from nbhd_local.chart.manifests import MANIFESTS
 from nbhd_local.cluster import Cluster
 
@@ -28,6 +28,7 @@ Versions = dict[tuple[str, str, str], tuple[int | None, str]]
 
 @pytest.fixture(scope="module")
 def cluster(empty: Cluster) -> Cluster:
+    apply(empty)
     return empty
 
 
@@ -101,7 +102,6 @@ def write(cluster: Cluster, service: str, part: dict[str, Any], folder: Path, *m
 
 
 def test_a_second_apply_changes_nothing_nor_while_the_services_write(cluster: Cluster, tmp_path: Path) -> None:
-    apply(cluster)
     assert len(unchanged(cluster, lambda: apply(cluster))) > 40
 
     write(cluster, "webhooks", {"spec": {"id": "adalovelace1", "billing": BILLING}}, tmp_path)
@@ -111,3 +111,10 @@ def test_a_second_apply_changes_nothing_nor_while_the_services_write(cluster: Cl
     assert found["spec"]["billing"] == BILLING
     assert found["spec"]["complimentary"] is True
     assert found["status"] == STATUS
+
+
+@pytest.mark.parametrize("values", [("ha",), ("strict",), ("ha", "strict"), ("local",)], ids="+".join)
+def test_what_other_values_render_is_valid(cluster: Cluster, values: tuple[str, ...]) -> None:
+    """The API server's own word, field by field: unknown and doubled ones are errors. Nothing is stored."""
+    as_before = ["--server-side", "--field-manager=git", "--force-conflicts"]
+    cluster.kubectl("apply", *as_before, "--dry-run=server", "--validate=strict", "-f", "-", stdin=template(*values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from nbhd_local.chart import CHART, manifests, readme, schema, templates
+from nbhd_local.chart import CHART, manifests, readme, schema, snapshots, templates
 from tests.chart.test_values import leaves
 
 
@@ -33,3 +33,10 @@ def test_the_readme_explains_every_value() -> None:
     explained = {path for path, _ in readme.commented(text)}
     for path, _ in leaves(yaml.safe_load(text)):
         assert any(path[: len(part)] == part for part in explained), f"{'.'.join(path)} has no comment in values.yaml"
+
+
+def test_snapshots_are_what_the_chart_renders() -> None:
+    rendered = snapshots.render()
+    for name, text in rendered.items():
+        assert (snapshots.SNAPSHOTS / name).read_text() == text, f"{name} changed: run `make generate` and review it"
+    assert {path.name for path in snapshots.SNAPSHOTS.iterdir()} == set(rendered)

@@ -1,10 +1,10 @@
-"""``python -m nbhd_local.chart``: writes the generated files of the chart and of ``manifests``."""
+"""``python -m nbhd_local.chart``: writes the generated files of the chart, of ``manifests``, and the snapshots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from nbhd_local.chart import CHART, manifests, readme, schema, templates
+from nbhd_local.chart import CHART, manifests, readme, schema, snapshots, templates
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     write(CHART, files)
     write(CHART, readme.render())
     write(manifests.MANIFESTS, manifests.render())
+    write(snapshots.SNAPSHOTS, snapshots.render())
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

@@ -50,7 +50,7 @@ values are refused.
 """
 
 OBJECTS = {
-    "CustomResourceDefinition tenants.nbhd.united": "the API: a subscriber; upgraded with the chart, not deleted with it",
+    "CustomResourceDefinition tenants.nbhd.united": "the API: a subscriber (CRDs are upgraded, never deleted)",
     "CustomResourceDefinition plans.nbhd.united": "the API: what a price buys",
     "CustomResourceDefinition cells.nbhd.united": "the API: where in Azure tenants can live",
     "Namespace nbhd-tenants": "holds Tenants, Plans and Cells: deleting the platform's namespace deletes nobody",
