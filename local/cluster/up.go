@@ -144,6 +144,9 @@ func up(opts upOptions) (err error) {
 		if err := startNode(startCtx, children, client); err != nil {
 			return unlessStopped(ctx, err)
 		}
+		if err := provisionVolumes(ctx, admin); err != nil {
+			return err
+		}
 	}
 	if err := waitForControllers(startCtx, client); err != nil {
 		return unlessStopped(ctx, err)

@@ -75,6 +75,29 @@ def test_services_and_names_resolve_inside_pods(web: Node) -> None:
     assert {name.split()[0] for name in names} == {"from"}
     assert len(names) == 2, "both are behind the Service"
     assert probe(web, "resolve", "kubernetes.default").strip() == "[10.0.0.1]"
+    assert "nameserver 10.0.0.10" in probe(web, "read", "/etc/resolv.conf")
+
+
+def test_a_volume_belongs_to_its_claim_and_ends_with_it(web: Node) -> None:
+    keeper = pods.deployment("keeper")
+    spec = keeper["spec"]["template"]["spec"]
+    spec["securityContext"] = {"fsGroup": 65532}
+    spec["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    web.cluster.apply(pods.claim("data"), keeper, namespace=NAMESPACE)
+    web.cluster.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/keeper", ROLLOUT)
+    web.cluster.kubectl("-n", NAMESPACE, "exec", "deployment/keeper", "--", "/probe", "write", "/data/kept")
+    volume = web.cluster.get("pvc", "data", "-n", NAMESPACE)["spec"]["volumeName"]
+    path = web.cluster.get("pv", volume)["spec"]["local"]["path"]
+    web.cluster.kubectl("-n", NAMESPACE, "delete", "pod", "-l", "app=keeper")
+    web.cluster.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/keeper", ROLLOUT)
+    answer = web.cluster.kubectl("-n", NAMESPACE, "exec", "deployment/keeper", "--", "/probe", "read", "/data/kept")
+    assert answer == "written"
+    assert web.run(["ls", path]) == "kept\n"
+    web.cluster.kubectl("-n", NAMESPACE, "delete", "deployment/keeper", "pvc/data")
+    web.cluster.kubectl("wait", "pv", volume, "--for=delete", "--timeout=30s")
+    with pytest.raises(ClusterError, match="No such file"):
+        web.run(["ls", path])
 
 
 def test_logs_and_port_forwarding_work_from_outside(web: Node) -> None:
