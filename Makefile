@@ -34,8 +34,9 @@ lint: $(VENV)/.synced ## Formatting, lint, types, layers
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-generate: $(VENV)/.synced ## Writes manifests from the models
+generate: tools ## Writes manifests and the generated parts of the chart
 	$(RUN) -m nbhd_crds.api.generate $(MANIFESTS)
+	$(RUN) -m nbhd_local.chart
 
 lock: $(VENV)/.synced ## Pins all requirements by hash
 	$(LOCK) pyproject.toml -o requirements.txt
