@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
@@ -80,6 +80,8 @@ class _Look:
 
     situation: Situation
     seen: dict[str, State | None]
+    recalled: set[str] = field(default_factory=set)
+    """Kinds of ``seen`` that an earlier look saw: good enough to wait with, not to change something by."""
     answered: bool | None = None
     confirmed: bool = False
     advanced: bool = False
@@ -194,7 +196,8 @@ class Controller:
             self._finish(key)
             return "settled"
         self._suspects.discard(key)
-        look = _Look(situation, self._recall(key, situation), drifted=calm and suspect)
+        recalled = self._recall(key, situation)
+        look = _Look(situation, recalled, set(recalled), drifted=calm and suspect)
         try:
             rest = await self._steps(key, look)
         except Fault as fault:
@@ -228,6 +231,12 @@ class Controller:
             step = reconcile.decide(look.situation, look.seen, look.answered)
             if isinstance(step, Rest):
                 return step
+            if isinstance(step, Apply | Remove) and look.recalled:
+                # Another operator may have changed what this rests on, such as the newest version of the secret.
+                for kind in look.recalled:
+                    look.seen.pop(kind, None)
+                look.recalled.clear()
+                continue
             mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
             if isinstance(step, Apply | Remove) and mark in done:
                 # It was done in this very look and still seems undone: Azure needs time to show it.

@@ -108,17 +108,21 @@ class Recorder:
     async def run(self) -> None:
         """For ever."""
         while True:
-            tenant, change, moment = await self._waiting.get()
-            try:
-                await asyncio.sleep(self._all.reserve())
-                await self._post(tenant.metadata.namespace, self._body(tenant, change, moment))
-                self._counts.labels("posted").inc()
-            except (ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                self._counts.labels("failed").inc()
-                extra = {"error": type(error).__name__, "status": getattr(error, "status", None)}
-                log.warning("event not posted", extra=extra | {"reason": change.reason})
-            finally:
-                self._waiting.task_done()
+            await self.post_next()
+
+    async def post_next(self) -> None:
+        """Waits for a change and posts it."""
+        tenant, change, moment = await self._waiting.get()
+        try:
+            await asyncio.sleep(self._all.reserve())
+            await self._post(tenant.metadata.namespace, self._body(tenant, change, moment))
+            self._counts.labels("posted").inc()
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self._counts.labels("failed").inc()
+            extra = {"error": type(error).__name__, "status": getattr(error, "status", None)}
+            log.warning("event not posted", extra=extra | {"reason": change.reason})
+        finally:
+            self._waiting.task_done()
 
     async def drain(self) -> None:
         """Returns when nothing waits any more, or after two seconds."""

@@ -19,6 +19,10 @@ async def test_kubectl_understands(start_world: StartWorld) -> None:
         described = await world.kubectl_wait("describe", "tenant", name)
         assert "Observed Generation" in described
         assert "AppReady" in described
+        events = described.partition("Events:")[2]
+        for reason in ("AwaitingLink", "Provisioning", "Ready"):
+            assert f"Normal  {reason}" in events, events
+        assert "nbhd.united/operator" in events
         explained = await world.kubectl_wait("explain", "tenant.spec")
         assert "Identity of the subscriber" in explained
         assert "What is wanted for one subscriber." in explained

@@ -1,10 +1,12 @@
-"""No platform secret and no derived token in any log, event, object, or process argument, plain or base64."""
+"""No platform secret and no derived token in any log, event, object, metric or process argument, plain or base64."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 from pathlib import Path
+
+import aiohttp
 
 from nbhd_crds.identity import Keyring, Purpose, bot_token
 from nbhd_local.people import Subscriber
@@ -37,6 +39,15 @@ def process_arguments() -> str:
     return "\n".join(found)
 
 
+async def metrics(world: World) -> dict[str, str]:
+    found = {}
+    async with aiohttp.ClientSession() as session:
+        for service in world.services.values():
+            async with session.get(service.ready_url.replace("/readyz", "/metrics")) as answer:
+                found[f"metrics of {service.name}"] = await answer.text()
+    return found
+
+
 async def test_no_secret_leaks(start_world: StartWorld) -> None:
     async with start_world() as world:
         alice, bob = Subscriber.meet(world, "alice", 1001), Subscriber.meet(world, "bob", 2002)
@@ -52,6 +63,13 @@ async def test_no_secret_leaks(start_world: StartWorld) -> None:
         objects = await world.kubectl_wait("get", "tenants,plans,cells,events,configmaps,secrets", "-o", "yaml")
         described = await world.kubectl_wait("describe", "tenants")
         places = {"kubectl get": objects, "kubectl describe": described, "process arguments": process_arguments()}
+        scraped = await metrics(world)
+        for name, text in scraped.items():
+            assert f"nbhd_{name.split()[-1]}_" in text
+            for person in (alice, bob):
+                known = (person.tenant, person.customer_id, f'"{person.telegram.id}"')
+                assert not [fact for fact in known if fact in text], name
+        places |= scraped
         for log in world.folder.glob("**/*.log"):
             places[log.name] = log.read_text(errors="replace")
         assert {"operator.log", "router.log", "webhooks.log"} <= places.keys()

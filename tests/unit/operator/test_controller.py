@@ -287,3 +287,24 @@ async def test_a_full_subscription_stalls_the_tenant_with_azures_code(stage: Sta
 
 def test_the_tenant_of_these_tests_is_valid() -> None:
     assert isinstance(make.tenant(**SERVED), Tenant)
+
+
+async def test_two_operators_that_rotate_at_once_agree_on_one_version(stage: Stage) -> None:
+    def versions() -> int:
+        return len(stage.world.inventory()["secrets"][NAME]["versions"])
+
+    stage.store.put(make.tenant(**SERVED))
+    stage.operator()
+    stage.operator()
+    await stage.phase("Ready")
+    before = versions()
+    held = stage.world.traffic.hold("PUT", "secrets/")
+    stage.store.edit(credentials={"version": 2})
+    await held.reached()  # by one of them; the other sets a version of its own and goes on
+    await stage.until(lambda _: versions() == before + 1)
+    held.release()
+    await stage.until(lambda _: versions() == before + 2)
+    rotated = await stage.phase("Ready")
+    (app,) = stage.world.subscription.apps.values()
+    (secret,) = app.body["properties"]["configuration"]["secrets"]
+    assert secret["keyVaultUrl"] == rotated.status.secret_id
