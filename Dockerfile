@@ -9,35 +9,37 @@ ARG BASE=docker.io/library/python:3.13-slim-bookworm
 
 # --- /opt/nbhd, a virtual environment that needs no installer: pip works on it from outside
 FROM ${BASE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 WORKDIR /src
 COPY requirements.txt requirements-build.txt ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /build \
     && python3 -m venv --without-pip /opt/nbhd \
     && /build/bin/pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-build.txt \
-    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r requirements.txt \
+    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --require-hashes --no-deps --only-binary :all: -r requirements.txt \
     && rm -f /opt/nbhd/bin/[Aa]ctivate* \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
 
 # --- the base without what a service never runs: package tools, installers, setuid bits, documentation, caches
 FROM ${BASE} AS system
 RUN set -eu; \
     find / -xdev -type f -perm /6000 -exec chmod ug-s {} +; \
-    unneeded="$(dpkg-query --show --showformat '${Package}\n' apt 'libapt-pkg*' 'perl*' 'libperl*' 'python3*-venv' \
-      'python3-*-whl' python3-pip python3-setuptools python3-distutils python3-lib2to3 e2fsprogs logsave mount tzdata \
-      passwd login util-linux-extra 2>/dev/null || true)"; \
-    dpkg --purge --force-all ${unneeded} >/dev/null 2>&1; \
-    rm -rf /usr/bin/dpkg* /usr/sbin/dpkg* /usr/share/dpkg /etc/dpkg /etc/apt /usr/lib/apt /var/lib/apt \
+    unneeded="$(dpkg-query --show --showformat '${Package}\n' apt 'libapt-pkg*' debconf init-system-helpers 'perl*' \
+      'libperl*' 'lib*-perl' usrmerge 'python3*-venv' 'python3-*-whl' python3-pip python3-setuptools python3-distutils python3-lib2to3 \
+      util-linux util-linux-extra bsdutils mount login passwd 'libpam-*' e2fsprogs logsave sysvinit-utils ncurses-bin \
+      2>/dev/null || true)"; \
+    rm -f /var/lib/dpkg/info/*.p*inst /var/lib/dpkg/info/*.p*rm /var/lib/dpkg/info/*.triggers; \
+    dpkg --purge --force-all ${unneeded} >/tmp/log 2>&1 || { tail /tmp/log; exit 1; }; \
+    rm -rf /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/update-alternatives /usr/share/dpkg /etc/dpkg /etc/apt /usr/lib/apt /var/lib/apt \
       /usr/lib/python3*/ensurepip /usr/lib/python3*/lib2to3 /usr/lib/python3*/distutils \
       /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/idlelib /usr/local/lib/python3*/site-packages/* \
       /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/2to3* /usr/local/include \
-      /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /usr/share/perl* \
+      /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /usr/share/perl* /usr/lib/*/gconv \
       /var/cache/* /var/log/* /tmp/* /root/.[!.]*; \
     find /var/lib/dpkg -type f ! -name status ! -name '*.list' -delete; \
     find /usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete; \
     find / -xdev -type d -name __pycache__ -prune -exec rm -rf {} +; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash \
+    python3 -m compileall -q -f --invalidation-mode unchecked-hash \
       "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" >/dev/null || true; \
     echo 'nbhd:x:65532:65532:nbhd-united:/nonexistent:/usr/sbin/nologin' >>/etc/passwd; \
     echo 'nbhd:x:65532:' >>/etc/group; \
@@ -61,17 +63,17 @@ COPY webhooks webhooks
 COPY router router
 COPY cli cli
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
-    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-deps --no-index /wheels/*.whl \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages/nbhd_*
+    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages/nbhd_*
 
 FROM build-platform AS build-local
 COPY requirements-local.txt ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /build/bin/pip --python /opt/nbhd/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-local.txt
+    /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --require-hashes --no-deps --only-binary :all: -r requirements-local.txt
 COPY local local
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir /wheels-local ./local \
-    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-deps --no-index /wheels-local/*.whl \
-    && /opt/nbhd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
+    && /build/bin/pip --python /opt/nbhd/bin/python install --quiet --no-compile --no-deps --no-index /wheels-local/*.whl \
+    && /opt/nbhd/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/nbhd/lib/python3*/site-packages
 
 FROM common AS local
 COPY --from=build-local /opt/nbhd /opt/nbhd

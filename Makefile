@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo up test faults unit lint generate lock image tools clean
+.PHONY: help demo up node test faults unit lint generate lock image tools node-tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,10 @@ demo: tools ## The whole story, unattended: two subscribers pay, link, chat; one
 up: tools ## The same world, left running: prints URLs, the KUBECONFIG line and what to try
 	$(RUN) -m nbhd_local up
 
-test: lint tools ## Everything that CI runs
+node: tools ## An empty cluster with a real node that runs containers (root, Debian): prints how to use it
+	$(RUN) -m nbhd_local node
+
+test: lint tools node-tools ## Everything that CI runs
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not all_faults" tests
 
 faults: tools ## The whole kill matrix: every service killed before and after each of its effects (half an hour)
@@ -31,8 +34,9 @@ lint: $(VENV)/.synced ## Formatting, lint, types, layers
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-generate: $(VENV)/.synced ## Writes manifests from the models
+generate: tools ## Writes manifests and the generated parts of the chart
 	$(RUN) -m nbhd_crds.api.generate $(MANIFESTS)
+	$(RUN) -m nbhd_local.chart
 
 lock: $(VENV)/.synced ## Pins all requirements by hash
 	$(LOCK) pyproject.toml -o requirements.txt
@@ -46,6 +50,9 @@ image: $(VENV)/.synced ## The platform's container image, as an archive (needs r
 
 tools: $(VENV)/.synced
 	@$(RUN) -m nbhd_local.tools
+
+node-tools: tools
+	@$(RUN) -m nbhd_local.node
 
 $(VENV)/.synced: requirements-dev.txt pyproject.toml local/pyproject.toml
 	@echo "[setup] making $(VENV) from requirements-dev.txt (about 10 s)"

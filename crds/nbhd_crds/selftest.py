@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -166,11 +166,12 @@ async def _fetch(session: aiohttp.ClientSession, url: str, needs: str) -> str | 
         return f"{type(error).__name__} {error}"
 
 
-@asynccontextmanager
-async def _connection() -> AsyncIterator[client.ApiClient]:
-    api = await connect(None)
+async def check_api(service: str, namespace: str, report: Report, kubeconfig: Path | None = None) -> None:
+    """What the API server lets this identity do."""
+    api = await connect(kubeconfig)
     try:
-        yield api
+        await check_rights(api, service, namespace, report)
+        await check_admission(api, service, namespace, report)
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
 
@@ -178,9 +179,7 @@ async def _connection() -> AsyncIterator[client.ApiClient]:
 async def run(service: str, namespace: str) -> Report:
     """All checks as the service that this process runs as."""
     report = Report()
-    async with _connection() as api:
-        await check_rights(api, service, namespace, report)
-        await check_admission(api, service, namespace, report)
+    await check_api(service, namespace, report)
     await check_endpoints(lambda name: f"http://{name}:8080", report)
     return report
 

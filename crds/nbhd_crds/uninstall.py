@@ -7,7 +7,9 @@ would hold it, and its namespace, for ever, and what it has in Azure would go on
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from pathlib import Path
 
 from nbhd_crds.api import Tenant
 from nbhd_crds.client import Objects, connect
@@ -17,11 +19,16 @@ _SHOWN = 5
 
 async def tenants(namespace: str) -> list[str]:
     """Names of the Tenants in the namespace."""
-    api = await connect(None)
+    api = await connect(_kubeconfig())
     try:
         return [one.metadata.name for one in await Objects(api, Tenant, Tenant.plural).list(namespace)]
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
+
+
+def _kubeconfig() -> Path | None:
+    given = os.environ.get("KUBECONFIG")
+    return Path(given) if given else None
 
 
 def refusal(namespace: str, names: list[str]) -> str:

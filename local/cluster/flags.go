@@ -25,9 +25,9 @@ const (
 	apiserverServiceIP = "10.0.0.1"
 )
 
-func apiserverArgs(opts upOptions, sockets int) []string {
+func apiserverArgs(opts upOptions, sockets *sockets) []string {
 	args := []string{
-		"--bind-address=127.0.0.1",
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", sockets.port),
 		"--etcd-servers=" + etcdEndpoint,
 		"--tls-cert-file=" + servingCert, "--tls-private-key-file=" + servingKey,
 		"--client-ca-file=" + caCertFile,
@@ -37,20 +37,19 @@ func apiserverArgs(opts upOptions, sockets int) []string {
 		"--profiling=false",
 		"--v=1",
 	}
-	for i := range sockets {
+	for i := range sockets.files {
 		args = append(args, fmt.Sprintf("--listener-fd=%d", 3+i))
 	}
 	if opts.node {
 		args = append(args,
-			"--advertise-address="+nodeAddress, fmt.Sprintf("--secure-port=%d", nodePort),
+			"--advertise-address="+nodeAddress,
 			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 			"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority="+caCertFile,
 			"--kubelet-client-certificate="+nodeClientCert, "--kubelet-client-key="+nodeClientKey,
 		)
 	} else {
 		args = append(args,
-			"--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", opts.port),
-			"--endpoint-reconciler-type=none", // loopback may not be an endpoint's address
+			"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", // loopback may not be an endpoint's address
 			"--authorization-mode=RBAC",
 		)
 	}

@@ -95,12 +95,12 @@ func up(opts upOptions) (err error) {
 	}
 	defer func() { err = explain(err, dir) }()
 
-	sockets, url, inside, err := openSockets(ctx, opts)
+	sockets, err := openSockets(ctx, opts)
 	if err != nil {
 		return err
 	}
-	defer closeAll(sockets)
-	admin, err := writeStateDir(url, inside, opts.node)
+	defer sockets.close()
+	admin, err := writeStateDir(sockets.url, sockets.inside, opts.node)
 	if err != nil {
 		return err
 	}
@@ -125,8 +125,8 @@ func up(opts upOptions) (err error) {
 	go watchEtcd(etcd, fail)
 	defer children.stop()
 	progress("starting the API server")
-	err = children.start("apiserver", apiserverArgs(opts, len(sockets)), sockets...)
-	closeAll(sockets) // from here on the port is as alive as the API server
+	err = children.start("apiserver", apiserverArgs(opts, sockets), sockets.files...)
+	sockets.close() // from here on the port is as alive as the API server
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func up(opts upOptions) (err error) {
 		progress("images are there")
 	}
 	connections.CloseIdleConnections() // the API server waits for its clients when it stops
-	fmt.Printf("ready %s KUBECONFIG=%s\n", url, filepath.Join(dir, adminKubeconfig))
+	fmt.Printf("ready %s KUBECONFIG=%s\n", sockets.url, filepath.Join(dir, adminKubeconfig))
 
 	<-ctx.Done()
 	return unlessStopped(ctx, context.Cause(ctx))
@@ -279,33 +279,41 @@ func writeStateDir(url, inside string, node bool) (admin []byte, err error) {
 	)
 }
 
-// openSockets returns what the API server shall serve on, and its URL for the machine and for its own network, which
-// differ for a node: there, the first socket is the node's, and the one for the machine was inherited.
-func openSockets(ctx context.Context, opts upOptions) (sockets []*os.File, url, inside string, err error) {
+// sockets are what the API server serves on, and how it is reached. For a node, the first is the node's own, and the
+// one for the machine was inherited.
+type sockets struct {
+	files  []*os.File
+	port   int    // of the first
+	inside string // URL in the network of the API server
+	url    string // URL for the machine
+}
+
+func openSockets(ctx context.Context, opts upOptions) (*sockets, error) {
 	own := &net.TCPAddr{IP: loopback, Port: opts.port}
 	if opts.node {
 		own = &net.TCPAddr{IP: net.ParseIP(nodeAddress), Port: nodePort}
 	}
 	listener, err := listen(ctx, own)
 	if err != nil {
-		return nil, "", "", err
+		return nil, err
 	}
 	defer listener.Close()
 	socket, err := listener.File()
 	if err != nil {
-		return nil, "", "", err
+		return nil, err
 	}
-	inside = "https://" + listener.Addr().String()
-	if !opts.node {
-		return []*os.File{socket}, inside, inside, nil
+	url := "https://" + listener.Addr().String()
+	opened := &sockets{[]*os.File{socket}, listener.Addr().(*net.TCPAddr).Port, url, url}
+	if opts.node {
+		syscall.CloseOnExec(3)
+		opened.files = append(opened.files, os.NewFile(3, "listener"))
+		opened.url = fmt.Sprintf("https://127.0.0.1:%d", opts.port)
 	}
-	syscall.CloseOnExec(3)
-	outside := os.NewFile(3, "listener")
-	return []*os.File{socket, outside}, fmt.Sprintf("https://127.0.0.1:%d", opts.port), inside, nil
+	return opened, nil
 }
 
-func closeAll(files []*os.File) {
-	for _, file := range files {
+func (s *sockets) close() {
+	for _, file := range s.files {
 		_ = file.Close()
 	}
 }

@@ -31,7 +31,7 @@ TARGETS = ("platform", "local")
 _REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-local.txt")
 _FILES = ("Dockerfile", ".dockerignore", "pyproject.toml", "local/pyproject.toml", *_REQUIREMENTS)
 _PACKAGES = ("crds/nbhd_crds", "operator/nbhd_operator", "webhooks/nbhd_webhooks", "router/nbhd_router", "cli/nbhd_cli")
-_BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+_BASE_PACKAGES = "python3,python3-venv,ca-certificates,usr-is-merged"
 _WHEELS = "/mnt"  # where the build finds them: a folder that every base has and nobody uses
 _KEPT = 6  # archives
 _STORE_MEGABYTES = 4000  # layers of earlier builds; beyond that they are made anew
@@ -153,7 +153,7 @@ class _Buildah:
             check=False,
         )
         if done.returncode:
-            raise ImageError(f"buildah {command} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+            raise ImageError(f"buildah {command} failed:\n{(done.stdout + done.stderr)[-2000:]}")
         return done.stdout
 
 
@@ -190,6 +190,10 @@ def _base() -> Path:
         unfinished = Path(private) / "base.tar"
         command = [str(tool.executable("mmdebstrap")), "--mode=root", "--variant=essential", "--quiet"]
         command += ["--dpkgopt=force-unsafe-io", f"--include={_BASE_PACKAGES}", *_proxies()]
+        command += [
+            f"--hook-dir={tool.root}/usr/share/mmdebstrap/hooks/merged-usr",
+            "--aptopt=APT::Install-Recommends 0",
+        ]
         command += [suite, str(unfinished), str(Path(private) / "sources.list")]
         environment = {**tool.environment(), "SOURCE_DATE_EPOCH": "0", "TMPDIR": private}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

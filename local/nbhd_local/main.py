@@ -1,4 +1,7 @@
-"""``nbhd-local demo`` tells the story and exits; ``nbhd-local up`` leaves the same world running to try."""
+"""``nbhd-local demo`` tells the story and exits; ``nbhd-local up`` leaves the same world running to try.
+
+``nbhd-local node`` starts an empty cluster with a real node instead.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 
 from nbhd_local import demo, tools, world
 from nbhd_local.cluster import ClusterError
+from nbhd_local.node import Node, missing
 from nbhd_local.services import ServiceError
 from nbhd_local.story import Story, StoryError
 
@@ -54,6 +58,56 @@ async def _up(folder: Path) -> int:
     return 0
 
 
+async def _node(folder: Path) -> int:
+    reason = missing()
+    if reason:
+        print(f"No node on this machine: {reason}.", file=sys.stderr)
+        return 1
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop.set)
+    print("Starting (about ten seconds, but the first time minutes: its parts are built) …", flush=True)
+    node, began = Node(folder / "node"), time.monotonic()
+    try:
+        await asyncio.to_thread(node.start)
+        if not stop.is_set():
+            print(_node_guide(node, time.monotonic() - began), flush=True)
+        await stop.wait()
+        print("Stopping …", flush=True)
+    except (ClusterError, tools.ToolError) as problem:
+        if stop.is_set():
+            return 0
+        print(problem, file=sys.stderr)
+        return 1
+    finally:
+        await asyncio.to_thread(node.stop)
+    return 0
+
+
+def _node_guide(node: Node, seconds: float) -> str:
+    load = node.inside(str(tools.containerd() / "ctr"), "--namespace=k8s.io", "images", "import", "ARCHIVE")
+    return f"""
+A Kubernetes cluster with one real node, ready after {seconds:.1f} s. Paste into another terminal:
+
+  export KUBECONFIG="{node.cluster.kubeconfig}"
+  export PATH="{tools.kubectl().parent}:$PATH"
+
+What to try:
+
+  kubectl get nodes -o wide; kubectl get all -A
+
+There is no registry; an image comes from an archive:
+
+  {" ".join(load)}
+
+The node has a network of its own, where Pods and Services are reachable; {node.address} is the node there:
+
+  {" ".join(node.command("COMMAND"))}
+
+Logs: {node.folder}/*.log. Ctrl-C stops everything and deletes its data.
+"""
+
+
 def _guide(everything: world.World) -> str:
     return f"""
 Everything runs, on this machine only. Open in a browser:
@@ -82,8 +136,8 @@ Logs: {everything.folder}/*.log. Ctrl-C stops everything and deletes its data.
 def main() -> None:
     """Parses the command line and runs the world."""
     parser = argparse.ArgumentParser(prog="nbhd-local", description=__doc__)
-    parser.add_argument("command", choices=["demo", "up"])
-    command = {"demo": _demo, "up": _up}[parser.parse_args().command]
+    parser.add_argument("command", choices=["demo", "up", "node"])
+    command = {"demo": _demo, "up": _up, "node": _node}[parser.parse_args().command]
     with tempfile.TemporaryDirectory(prefix="nbhd-local-") as folder:
         raise SystemExit(asyncio.run(command(Path(folder))))
 

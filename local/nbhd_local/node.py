@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -20,8 +21,9 @@ from typing import IO, Any, Self
 from nbhd_local import cluster as clusters
 from nbhd_local import debian, oci, tools
 from nbhd_local.cluster import Cluster, ClusterError
+from nbhd_local.tools import ToolError
 
-__all__ = ["ADDRESS", "Node", "NodeError", "missing"]
+__all__ = ["ADDRESS", "Node", "NodeError", "missing", "prepare"]
 
 ADDRESS = "10.250.0.1"
 PAUSE = "localhost/pause:1"
@@ -102,29 +104,30 @@ class Node:
 
     def start(self) -> Self:
         """Returns when Pods can be scheduled and Services reached. Raises ``NodeError`` or ``ToolError``."""
-        reason = missing()
-        if reason:
-            raise NodeError(reason)
-        binary = tools.controlplane()
-        packages = debian.unpacked("runc", "containernetworking-plugins", "nftables")
-        self._environment = _environment(packages)
+        parts = prepare()
+        self._environment = parts.environment
         command = [
-            str(binary),
+            str(tools.controlplane()),
             "node",
             f"--dir={self.folder}",
             f"--port={self._port}",
             f"--audit={str(self._audit).lower()}",
         ]
-        command += [f"--cni={packages.root / 'usr/lib/cni'}", "--stop-on-stdin-eof"]
-        command += [f"--image={image}" for image in (_pause_image(), *self._images)]
+        command += [f"--cni={parts.network_plugins}", "--stop-on-stdin-eof"]
+        command += [f"--image={image}" for image in (parts.pause_image, *self._images)]
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "node.log"
         with log.open("w") as stderr:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
-        told = self._process.stdout or ()
-        lines = {line.partition(" ")[0]: line.strip() for line, _ in zip(told, range(2), strict=False)}
+        try:
+            output = self._process.stdout
+            told = [output.readline().strip() for _ in range(2)] if output else []
+        except BaseException:
+            self.stop()
+            raise
+        lines = {line.partition(" ")[0]: line for line in told}
         if "ready" not in lines:
             self.stop()
             raise NodeError(f"the node did not start: {log.read_text()[-3000:]}")
@@ -154,7 +157,7 @@ class Node:
     def run(self, command: Sequence[str], *, stdin: IO[Any] | int = subprocess.DEVNULL, timeout: float = 60) -> str:
         """Runs a command inside the node, as a login there would, and returns what it printed. Raises ``NodeError``."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *command],
+            self.inside(*command),
             env=self._environment,
             stdin=stdin,
             capture_output=True,
@@ -166,12 +169,16 @@ class Node:
             raise NodeError(f"{' '.join(command[:4])}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    def inside(self, *program: str) -> list[str]:
+        """The command line of a program inside the node: network, files and processes are the node's."""
+        return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *program]
+
     def command(self, *program: str) -> list[str]:
         """The command line of a program of this machine's that has the node's network, and nothing else of it."""
         return ["nsenter", f"--target={self.pid}", "--net", "--", *program]
 
     def load(self, archive: Path) -> None:
-        """Imports the images of an OCI archive, for Pods that need not pull (``imagePullPolicy: Never``, IfNotPresent)."""
+        """Imports the images of an OCI archive, for Pods that do not insist on pulling."""
         with archive.open("rb") as content:
             self.run(["ctr", "--namespace=k8s.io", "images", "import", "-"], stdin=content, timeout=300)
 
@@ -180,13 +187,42 @@ class Node:
             self._temporary.cleanup()
 
 
-def _environment(packages: debian.Unpacked) -> dict[str, str]:
-    own = [str(tools.containerd()), str(tools.coredns().parent), str(tools.kubectl().parent)]
+@dataclass(frozen=True)
+class Parts:
+    """What a node is made of besides the control plane's binary."""
+
+    environment: Mapping[str, str]
+    network_plugins: Path
+    pause_image: Path
+
+
+def prepare() -> Parts:
+    """Builds and downloads what a node needs, where the cache has it not. Raises ``NodeError`` or ``ToolError``."""
+    reason = missing()
+    if reason:
+        raise NodeError(reason)
+    packages = debian.unpacked("runc", "containernetworking-plugins", "nftables")
+    own = [tools.containerd(), tools.coredns().parent, tools.kubectl().parent]
     environment = packages.environment({"PATH": os.environ.get("PATH", os.defpath)})
-    return {**environment, "PATH": os.pathsep.join([*own, environment["PATH"]])}
-
-
-def _pause_image() -> Path:
+    environment["PATH"] = os.pathsep.join([*map(str, own), environment["PATH"]])
     program = tools.ensure_go_tool("pause", tools.ROOT / "local" / "pause")
-    archive = program.with_name("pause.tar")
-    return archive if archive.exists() else oci.write_archive(archive, PAUSE, {"pause": program}, ["/pause"])
+    pause = program.with_name("pause.tar")
+    if not pause.exists():
+        oci.write_archive(pause, PAUSE, {"pause": program}, ["/pause"])
+    return Parts(environment, packages.root / "usr/lib/cni", pause)
+
+
+def main() -> None:
+    """Prepares a node, so that its first start takes seconds; says why there can be none."""
+    reason = missing()
+    if reason:
+        print(f"[node] no node on this machine: {reason}", file=sys.stderr)
+        return
+    try:
+        prepare()
+    except ToolError as problem:
+        raise SystemExit(f"[node] {problem}") from None
+
+
+if __name__ == "__main__":
+    main()

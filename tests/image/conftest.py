@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,22 +78,23 @@ def opened(archive: Path, folder: Path) -> Image:
         return Image(archive, json.load(blob(manifest["config"])), folder, len(manifest["layers"]))
 
 
-def _image(target: str, factory: pytest.TempPathFactory) -> Image:
+def _image(target: str, factory: pytest.TempPathFactory) -> Iterator[Image]:
     reason = image.missing()
     if reason:
         pytest.skip(reason)
     folder = factory.mktemp(target)
     folder.chmod(0o755)
-    return opened(image.build(target), folder)
+    yield opened(image.build(target), folder)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """The image that is deployed."""
-    return _image("platform", tmp_path_factory)
+    yield from _image("platform", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """The image with the offline world."""
-    return _image("local", tmp_path_factory)
+    yield from _image("local", tmp_path_factory)

@@ -34,7 +34,7 @@ def test_it_is_small_and_says_how_small(platform: Image, measured: Callable[[str
     ours = sum(path.lstat().st_size for path in (platform.root / "opt").rglob("*") if not path.is_dir()) / 1e6
     packed = platform.archive.stat().st_size / 1e6
     measured(f"image {packed:.0f} MB compressed, {megabytes:.0f} MB unpacked, of which {ours:.0f} MB in /opt/nbhd")
-    assert megabytes < 300
+    assert megabytes < 320
 
 
 def test_it_runs_as_a_user_without_a_name_to_log_in_with(platform: Image) -> None:
@@ -115,7 +115,7 @@ def test_the_local_image_adds_the_offline_world_and_what_it_needs(platform: Imag
 
 
 def test_its_bytecode_needs_no_writing_and_no_checking(platform: Image) -> None:
-    modules = [path for path in (platform.root / "opt/nbhd/lib").rglob("*.py") if "lib2to3" not in path.parts]
+    modules = [path for folder in ("opt/nbhd/lib", "usr/lib") for path in (platform.root / folder).rglob("*.py")]
     assert len(modules) > 1000
     for module in modules:
         compiled = list((module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc"))

@@ -1,4 +1,4 @@
-"""Real containers: restricted Pods roll out, Services and names work, processes of ours are reachable and reach them."""
+"""Real containers: restricted Pods roll out, Services and names work, Pods and processes of ours reach each other."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.xdist_group("node")
 GONE_SECONDS = 15.0
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 WRITTEN_BY_DEFAULT = ["/var/lib/cni", "/var/lib/kubelet", "/var/lib/containerd", "/var/log/pods", "/var/log/containers"]
+CHANGED = ("/run/", "/sys/", "/proc/", "/var/lib", "/var/log")
+LINKS = Path("/sys/class/net")
 WRITTEN_BY_DEFAULT += ["/run/containerd", "/run/netns", "/run/node", "/run/xtables.lock", "/etc/cni", "/opt/cni"]
 # Starts a node in the folder that is its argument, says so, and waits to be killed.
 OWNER = """
@@ -32,49 +34,61 @@ sys.stdin.read()
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a node could leave behind."""
+class Trace:
+    """What a running node shows on the machine, by which its end is recognised."""
 
-    processes: frozenset[str]
-    mounts: str
-    links: str
-    groups: frozenset[str]
-    folders: frozenset[str]
+    folder: Path
+    groups: frozenset[Path]
+    before: frozenset[str]
+
+    def left(self) -> list[str]:
+        """What is there of it, once nothing is or the time is up."""
+        deadline = time.monotonic() + GONE_SECONDS
+        while (found := self._found()) and time.monotonic() < deadline:
+            time.sleep(0.05)  # the kernel tells only parents
+        return found
+
+    def _found(self) -> list[str]:
+        mounts = [line for line in _lines("/proc/self/mountinfo") if str(self.folder) in line]
+        groups = [str(path) for path in self.groups if path.exists()]
+        return [*_processes(self.folder), *mounts, *groups, *sorted(outside() ^ self.before)]
 
 
-def machine(folder: Path) -> Machine:
-    """What there is now of nodes, or of this one in ``folder``."""
-    return Machine(
-        processes=frozenset(_processes(folder)),
-        mounts="\n".join(line.split(" - ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        links=subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout,
-        groups=frozenset(str(path) for path in CONTROL_GROUPS.rglob("nbhd-node-*")),
-        folders=frozenset(path for path in WRITTEN_BY_DEFAULT if Path(path).exists()),
-    )
+def trace(folder: Path, pid: int, before: frozenset[str]) -> Trace:
+    """The running node whose first process is ``pid``. ``before`` is what ``outside`` said before its start."""
+    names = {line.rpartition("/")[2] for line in _lines(f"/proc/{pid}/cgroup")}
+    (name,) = {name for name in names if name.startswith("nbhd-node-")}
+    groups = frozenset(CONTROL_GROUPS.rglob(name))
+    assert groups
+    assert len(_processes(folder)) > 3, "the node's processes are recognised"
+    return Trace(folder, groups, before)
 
 
-def _processes(folder: Path) -> set[str]:
-    """Processes that name the folder, or are in a control group of a node."""
-    found = set()
+def outside() -> frozenset[str]:
+    """Where nodes write by default, what is mounted on or below it, and the machine's network links."""
+    written = {path for path in WRITTEN_BY_DEFAULT if Path(path).exists()}
+    mounts = {line.split()[4] for line in _lines("/proc/self/mountinfo")}
+    return frozenset(written | {t for t in mounts if t.startswith(CHANGED)} | {path.name for path in LINKS.iterdir()})
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _processes(folder: Path) -> list[str]:
+    """Processes that name the folder or work in it."""
+    found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            command = (entry / "cmdline").read_bytes()
-            groups = (entry / "cgroup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
+            command = (entry / "cmdline").read_bytes().replace(bytes(1), b" ").decode(errors="replace")
+            place = (entry / "cwd").readlink()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or not ours
             continue
-        if command and (str(folder).encode() in command or "nbhd-node-" in groups):
-            found.add(f"{entry.name} {command.replace(bytes(1), b' ').decode(errors='replace')}")
+        if str(folder) in command or place.is_relative_to(folder):
+            found.append(f"{entry.name} {command}")
     return found
-
-
-def left(before: Machine, folder: Path) -> str:
-    """What is different, once nothing is or the time is up."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while (now := machine(folder)) != before and time.monotonic() < deadline:
-        time.sleep(0.1)  # the kernel tells only parents
-    return "" if now == before else f"{now}\nwas {before}"
 
 
 @pytest.mark.parametrize(
@@ -83,25 +97,27 @@ def left(before: Machine, folder: Path) -> str:
     ids=["stopped", "SIGKILL", "SIGKILL of its first process"],
 )
 def test_nothing_is_left(tmp_path: Path, probe_image: Path, end: Callable[[Node], None]) -> None:
-    before = machine(tmp_path)
+    before = outside()
     node = Node(tmp_path / "node", images=[probe_image]).start()
-    node.cluster.apply(pods.deployment("web"), namespace="default")
-    node.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    assert machine(tmp_path) != before
-    end(node)
-    assert not left(before, tmp_path)
-    node.stop()
+    try:
+        node.cluster.apply(pods.deployment("web"), namespace="default")
+        node.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        running = trace(tmp_path / "node", node.pid, before)
+        end(node)
+        assert running.left() == []
+    finally:
+        node.stop()
 
 
 @pytest.mark.usefixtures("possible")
 def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
-    before = machine(tmp_path)
+    before = outside()
     command = [sys.executable, "-c", OWNER, str(tmp_path / "node")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout
-        assert owner.stdout.readline().strip().isdigit()
+        running = trace(tmp_path / "node", int(owner.stdout.readline()), before)
         owner.kill()
-    assert not left(before, tmp_path)
+    assert running.left() == []
 
 
 def test_a_restart_brings_live_pods_back(tmp_path: Path, probe_image: Path) -> None:

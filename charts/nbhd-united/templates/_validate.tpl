@@ -40,12 +40,50 @@ this checks what depends on other values.
 {{- if $missing }}
 {{- fail (printf "\n\nThese values are needed:\n  - %s\n\nEach is explained in the chart's README.md.\n" (join "\n  - " (uniq $missing))) }}
 {{- end }}
-{{- $wrong := list }}
+{{- $wrong := compact (splitList "\n" (include "nbhd.shapes" .)) }}
 {{- if and $v.stripe.liveMode (include "nbhd.mock" .) }}{{ $wrong = append $wrong "stripe.liveMode must be false with an emulated Azure: real money must not buy an emulated cloud" }}{{ end }}
 {{- if and $v.clock.existingClaim (not (include "nbhd.mock" .)) }}{{ $wrong = append $wrong "clock.existingClaim needs azure.mock: only an emulated world may move the services' clock" }}{{ end }}
 {{- if eq $v.tenants.namespace .Release.Namespace }}{{ $wrong = append $wrong (printf "tenants.namespace must be another namespace than the release's (%s): deleting the platform's must not delete subscribers" .Release.Namespace) }}{{ end }}
 {{- if and $v.stripe.prices.basic (eq $v.stripe.prices.basic $v.stripe.prices.plus) }}{{ $wrong = append $wrong "stripe.prices.basic and stripe.prices.plus must differ: the price tells the plan" }}{{ end }}
 {{- if $wrong }}
-{{- fail (printf "\n\nThese values do not fit together:\n  - %s\n" (join "\n  - " $wrong)) }}
+{{- fail (printf "\n\nThese values are wrong:\n  - %s\n" (join "\n  - " $wrong)) }}
+{{- end }}
+{{- end }}
+
+{{/* What strings must look like, in words: the schema's own message for a pattern is not for people. */}}
+{{- define "nbhd.shapes" -}}
+{{- $guid := `^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$` }}
+{{- $vault := `^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$` }}
+{{- $site := ternary `^https?://[^/ ]+$` `^https://[^/ ]+$` (not (empty (include "nbhd.mock" .))) }}
+{{- range $path, $shape := dict
+  "urls.website" (tuple $site "https and a host, without a path, such as https://example.com")
+  "urls.telegram" (tuple $site "https and a host, without a path, such as https://bot.example.com")
+  "urls.egress" (tuple $site "https and a host, without a path, such as https://egress.example.com")
+  "urls.models" (tuple `^https?://[^ ]+$` "a URL, such as https://models.example.com/v1")
+  "azure.clientId" (tuple $guid "a GUID, as `az identity show --query clientId` prints it")
+  "azure.tenantId" (tuple $guid "a GUID, as `az account show --query tenantId` prints it")
+  "azure.subscriptionId" (tuple $guid "a GUID, as `az account show --query id` prints it")
+  "azure.keyVaultName" (tuple $vault "the name of a vault, not its URL")
+  "azure.armUrl" (tuple `^https://` "an https URL")
+  "azure.authorityHost" (tuple `^https://` "an https URL")
+  "telegram.botUsername" (tuple `^[A-Za-z][A-Za-z0-9_]{3,31}$` "the bot's name without @")
+  "telegram.apiUrl" (tuple `^https?://` "a URL")
+  "telegram.linkUrl" (tuple `^https?://` "a URL")
+  "stripe.prices.basic" (tuple `^price_[A-Za-z0-9_]+$` "the id of a price (price_...), not of a product")
+  "stripe.prices.plus" (tuple `^price_[A-Za-z0-9_]+$` "the id of a price (price_...), not of a product")
+  "stripe.apiUrl" (tuple `^https?://` "a URL")
+  "secrets.keyVault.name" (tuple $vault "the name of a vault, not its URL")
+  "secrets.keyVault.tenantId" (tuple $guid "a GUID, as `az account show --query tenantId` prints it")
+  "secrets.keyVault.clientId" (tuple $guid "a GUID, as `az identity show --query clientId` prints it")
+  "openclaw.image" (tuple `^[a-z0-9.:-]+(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}$` "an image by digest, registry/name@sha256:..., so that every tenant of a plan runs the same")
+  "image.digest" (tuple `^sha256:[0-9a-f]{64}$` "a digest, sha256: and 64 digits")
+  "platform.id" (tuple `^[a-z0-9-]{1,32}$` "1 to 32 of a-z, 0-9 and -")
+  "tenants.namespace" (tuple `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$` "the name of a namespace")
+}}
+{{- $value := $.Values }}
+{{- range splitList "." $path }}{{ $value = index $value . }}{{ end }}
+{{- if and $value (not (regexMatch (index $shape 0) (toString $value))) }}
+{{ printf "%s is %q: it must be %s" $path $value (index $shape 1) }}
+{{- end }}
 {{- end }}
 {{- end }}

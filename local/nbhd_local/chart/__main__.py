@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from nbhd_local.chart import schema, templates
-from nbhd_local.tools import ROOT
-
-CHART = ROOT / "charts" / "nbhd-united"
+from nbhd_local.chart import CHART, schema, templates
 
 
 def main() -> None:

@@ -30,9 +30,7 @@ def definition(kind: str, optional: frozenset[str] | set[str] = frozenset()) -> 
 
 
 def _closed(schema: Schema) -> Schema:
-    kept = {
-        key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key not in ("default",)
-    }
+    kept = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "default"}
     if "properties" in kept:
         kept["properties"] = {name: _closed(one) for name, one in kept["properties"].items()}
         kept["additionalProperties"] = False
