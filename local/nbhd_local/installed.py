@@ -1,4 +1,4 @@
-"""The platform as an installer runs it: the chart on a real node, its images in real Pods, against emulators beside them.
+"""The platform as an installer runs it: its chart on a real node, in real Pods, against emulators beside them.
 
 ``python -m nbhd_local.installed`` runs inside the node's network (``demo_node.py`` starts it there) and tells the same
 story as ``demo.py``. The services get what they get in production: values, Secrets, a CA, their ServiceAccounts.

@@ -73,7 +73,11 @@ def calls(node: Node) -> tuple[dict[str, set[Call]], list[str]]:
         event: dict[str, Any] = json.loads(line)
         about, user = event.get("objectRef"), event["user"]["username"]
         prefix = f"system:serviceaccount:{NAMESPACE}:"
-        if not user.startswith(prefix) or about is None or event["stage"] != "ResponseComplete":
+        if (
+            not user.startswith(prefix)
+            or about is None
+            or event["stage"] not in ("ResponseStarted", "ResponseComplete")
+        ):
             continue
         if about.get("apiGroup") == "authorization.k8s.io":  # `helm test` asks what it may do
             continue

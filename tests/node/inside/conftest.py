@@ -1,4 +1,4 @@
-"""The installed platform, for tests that run inside the node's network (``test_the_installed_platform.py`` starts them)."""
+"""The installed platform, for tests inside the node's network; ``test_the_installed_platform.py`` starts them."""
 
 from __future__ import annotations
 
