@@ -5,13 +5,16 @@ RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo up node test faults unit lint generate lock image tools node-tools clean
+.PHONY: help demo demo-node up node test faults unit lint generate lock image tools node-tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: tools ## The whole story, unattended: two subscribers pay, link, chat; one leaves
 	$(RUN) -m nbhd_local demo
+
+demo-node: tools ## The same story with the platform in containers, installed by its chart on a real node (root, Debian)
+	$(RUN) -m nbhd_local demo-node
 
 up: tools ## The same world, left running: prints URLs, the KUBECONFIG line and what to try
 	$(RUN) -m nbhd_local up

@@ -48,7 +48,7 @@ func nodeMain() int {
 	flags.IntVar(&opts.port, "port", 0, "port of the API server on 127.0.0.1 of the machine (default: a free one)")
 	flags.StringVar(&opts.cni, "cni", "", "folder of the network plugins ptp, host-local and loopback")
 	flags.Var(&opts.images, "image", "archive of an image to import, can be repeated; one must hold localhost/pause:1")
-	flags.BoolVar(&opts.audit, "audit", false, "write metadata of every write request to "+auditLog+" in the state directory")
+	flags.BoolVar(&opts.audit, "audit", false, "write metadata of writes and of all that Pods ask to "+auditLog+" in the state directory")
 	flags.BoolVar(&opts.stopOnStdinEOF, "stop-on-stdin-eof", false, "stop when standard input ends, for a parent that may die")
 	_ = flags.Parse(os.Args[1:])
 	if flags.NArg() > 0 || opts.dir == "" || opts.cni == "" {

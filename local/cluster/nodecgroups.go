@@ -139,7 +139,7 @@ func removeStale(parent string) {
 	old, _ := filepath.Glob(filepath.Join(parent, controlGroupPrefix+"*"))
 	for _, path := range old {
 		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(path), controlGroupPrefix))
-		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if err == nil && (pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)) { // numbers come round
 			_ = removeTree(path)
 		}
 	}

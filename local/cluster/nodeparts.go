@@ -14,9 +14,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -96,7 +96,7 @@ func startNode(ctx context.Context, children *children, client *kubernetes.Clien
 	if err := forgetReadiness(ctx, client); err != nil {
 		return err
 	}
-	if err := grantDNS(ctx, client); err != nil {
+	if err := applyObjects(ctx, client); err != nil {
 		return err
 	}
 	kubeconfig := func(name string) string { return "--kubeconfig=" + filepath.Join(runDir, name+".kubeconfig") }
@@ -178,27 +178,33 @@ func forgetReadiness(ctx context.Context, client *kubernetes.Clientset) error {
 	return err
 }
 
-// grantDNS gives CoreDNS the rights for which Kubernetes has no role by itself.
-func grantDNS(ctx context.Context, client *kubernetes.Clientset) error {
-	const name = "system:coredns"
-	read := []string{"get", "list", "watch"}
-	_, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"services", "pods", "namespaces"}, Verbs: read},
-			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
-	}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
+// applyObjects puts into the cluster what the node brings along: names for Services, and storage for claims.
+func applyObjects(ctx context.Context, client *kubernetes.Clientset) error {
+	for file, path := range map[string]string{
+		"coredns-role.yaml":    "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:coredns",
+		"coredns-binding.yaml": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:coredns",
+		"dns-service.yaml":     "/api/v1/namespaces/kube-system/services/kube-dns",
+		"dns-endpoint.yaml":    "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/kube-dns-node",
+		"storage-class.yaml":   "/apis/storage.k8s.io/v1/storageclasses/local",
+	} {
+		content, err := nodeFiles.ReadFile("node/objects/" + file)
+		if err != nil {
+			return err
+		}
+		err = poll(ctx, "apiserver", func() error { // it makes kube-system after it has become ready
+			return client.CoreV1().RESTClient().Patch(types.ApplyYAMLPatchType).AbsPath(path).
+				Param("fieldManager", "controlplane").Param("force", "true").Body(content).Do(ctx).Error()
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// warn tells of a failure that ends nothing.
+func warn(what string, err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "controlplane: %s: %s\n", what, err)
+	}
 }

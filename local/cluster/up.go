@@ -144,6 +144,9 @@ func up(opts upOptions) (err error) {
 		if err := startNode(startCtx, children, client); err != nil {
 			return unlessStopped(ctx, err)
 		}
+		if err := provisionVolumes(ctx, admin); err != nil {
+			return err
+		}
 	}
 	if err := waitForControllers(startCtx, client); err != nil {
 		return unlessStopped(ctx, err)
@@ -243,8 +246,11 @@ func writeStateDir(url, inside string, node bool) (admin []byte, err error) {
 	if _, err := loadKey(saKeyFile); err != nil {
 		return nil, err
 	}
-	addresses := []net.IP{loopback}
+	addresses, policy := []net.IP{loopback}, auditPolicy
 	if node {
+		if policy, err = nodeFiles.ReadFile("node/audit-policy.yaml"); err != nil {
+			return nil, err
+		}
 		addresses = append(addresses, net.ParseIP(nodeAddress), net.ParseIP(apiserverServiceIP))
 		if err := writeRunDir(ca, inside); err != nil {
 			return nil, err
@@ -275,7 +281,7 @@ func writeStateDir(url, inside string, node bool) (admin []byte, err error) {
 		writeFile(managerKubeconfig, manager),
 		writeFile(insideKubeconfig, admin),
 		writeFile(adminKubeconfig, outside),
-		writeFile(auditPolicyFile, auditPolicy),
+		writeFile(auditPolicyFile, policy),
 	)
 }
 

@@ -10,14 +10,9 @@ from nbhd_local import image
 from nbhd_local.node import Node, missing
 
 
-def command(node: Node, folder: Path, reference: str) -> list[str]:
-    """The command that tells the story in the node's network, with mounts of its own."""
-    dns = node.cluster.kubectl("-n", "kube-system", "get", "service", "kube-dns", "-o", "jsonpath={.spec.clusterIP}")
-    story = [
-        *(sys.executable, "-m", "nbhd_local.installed"),
-        *(f"--folder={folder}", f"--kubeconfig={node.inside_kubeconfig}", f"--image={reference}", f"--dns={dns}"),
-    ]
-    return node.command("unshare", "--mount", "--propagation=private", *story)
+def command(node: Node, *arguments: str) -> list[str]:
+    """A command line of Python that runs in the node's network, with mounts of its own."""
+    return node.command("unshare", "--mount", "--propagation=private", sys.executable, *arguments)
 
 
 def run(folder: Path) -> int:
@@ -28,4 +23,5 @@ def run(folder: Path) -> int:
         return 1
     print("Building the platform's image, if it changed, and starting a node …", flush=True)
     with Node(images=[image.build()]) as node:
-        return subprocess.run(command(node, folder, image.reference()), check=False).returncode
+        given = (f"--folder={folder}", f"--kubeconfig={node.inside_kubeconfig}", f"--image={image.reference()}")
+        return subprocess.run(command(node, "-m", "nbhd_local.installed", *given), check=False).returncode

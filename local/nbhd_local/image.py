@@ -59,11 +59,12 @@ def build(target: str = "platform") -> Path:
     if reason:
         raise ImageError(reason)
     home = _home()
-    archive = home / "archives" / f"nbhd-united-{fingerprint(target)}.tar"
+    name = reference(target)
+    archive = home / "archives" / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
     archive.parent.mkdir(exist_ok=True)
     with _locked(home / "lock"):
         if not archive.exists():
-            _build(target, archive)
+            _build(target, name, archive)
         archive.touch()
         for old in sorted(archive.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink()
@@ -92,7 +93,7 @@ def build_context(folder: Path, archive: Path, context: Path = ROOT) -> None:
         buildah("push", name, f"oci-archive:{archive}:{name}")
 
 
-def _build(target: str, archive: Path) -> None:
+def _build(target: str, name: str, archive: Path) -> None:
     started = time.monotonic()
     base = _base()
     wheels = _wheels(_python(base))
@@ -101,7 +102,7 @@ def _build(target: str, archive: Path) -> None:
     store = home / "store"
     if store.exists() and _megabytes(store) > _STORE_MEGABYTES:
         shutil.rmtree(store)
-    name, base_name = reference(target), f"localhost/nbhd-base:{base.parent.name}"
+    base_name = f"localhost/nbhd-base:{base.parent.name}"
     with _buildah() as buildah, tempfile.TemporaryDirectory(prefix="build-", dir=home) as private:
         if base_name not in buildah("images", "--all", "--format", "{{.Name}}:{{.Tag}}").split():
             (Path(private) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")

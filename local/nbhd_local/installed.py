@@ -1,4 +1,4 @@
-"""The platform as an installer runs it: the chart on a real node, its images in real Pods, against emulators beside them.
+"""The platform as an installer runs it: its chart on a real node, in real Pods, against emulators beside them.
 
 ``python -m nbhd_local.installed`` runs inside the node's network (``demo_node.py`` starts it there) and tells the same
 story as ``demo.py``. The services get what they get in production: values, Secrets, a CA, their ServiceAccounts.
@@ -143,6 +143,19 @@ class Helm:
         return done.stdout
 
 
+def chart(folder: Path, *overrides: str) -> list[str]:
+    """Arguments of ``helm install`` and ``helm upgrade``; ``overrides`` are ``path=value``."""
+    sets = [f"--set={override}" for override in overrides]
+    return [
+        RELEASE,
+        str(CHART),
+        f"--values={folder / 'values.json'}",
+        *sets,
+        "--wait",
+        f"--timeout={_INSTALL_SECONDS}s",
+    ]
+
+
 @asynccontextmanager
 async def running(folder: Path, cluster: Cluster, image: str, namespace: str = "nbhd-tenants") -> AsyncIterator[World]:
     """Emulators on the node's address, and the chart installed against them. Uninstalls nothing: the node goes."""
@@ -156,10 +169,8 @@ async def running(folder: Path, cluster: Cluster, image: str, namespace: str = "
         )
         world.stripe.webhook_url = world.addresses.stripe_hook
         await asyncio.to_thread(cluster.apply, *beforehand(emulators))
-        chosen = folder / "values.json"
-        chosen.write_text(json.dumps(values(emulators, image)))
-        install = ("install", RELEASE, str(CHART), "--values", str(chosen), "--wait", f"--timeout={_INSTALL_SECONDS}s")
-        await asyncio.to_thread(Helm(cluster), *install)
+        (folder / "values.json").write_text(json.dumps(values(emulators, image)))
+        await asyncio.to_thread(Helm(cluster), "install", *chart(folder))
         yield world
 
 
@@ -182,21 +193,21 @@ async def tell(folder: Path, cluster: Cluster, image: str) -> int:
     return 0
 
 
-def _ask_the_clusters_dns(folder: Path, server: str) -> None:
+def ask_the_clusters_dns(folder: Path) -> None:
     """Names of Services resolve in this process and its children. Needs a mount namespace of our own."""
     resolver = folder / "resolv.conf"
-    resolver.write_text(f"nameserver {server}\n")
+    resolver.write_text(f"nameserver {ADDRESS}\n")
     subprocess.run(["mount", "--bind", str(resolver), "/etc/resolv.conf"], check=True)
 
 
 def main() -> None:
     """Called inside the node's network by ``demo_node.py``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("folder", "kubeconfig", "image", "dns"):
+    for name in ("folder", "kubeconfig", "image"):
         parser.add_argument(f"--{name}", required=True)
     given = parser.parse_args()
     folder = Path(given.folder)
-    _ask_the_clusters_dns(folder, given.dns)
+    ask_the_clusters_dns(folder)
     cluster = Cluster(Path(given.kubeconfig), tools.kubectl())
     sys.exit(asyncio.run(tell(folder, cluster, given.image)))
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nbhd_local import demo, tools, world
+from nbhd_local import demo, demo_node, tools, world
 from nbhd_local.cluster import ClusterError
 from nbhd_local.node import Node, missing
 from nbhd_local.services import ServiceError
@@ -35,6 +35,10 @@ async def _demo(folder: Path) -> int:
         return 1
     story.tell("\nEvery step held. `make up` leaves the same world running for you to try.")
     return 0
+
+
+async def _demo_node(folder: Path) -> int:
+    return await asyncio.to_thread(demo_node.run, folder)
 
 
 async def _up(folder: Path) -> int:
@@ -136,8 +140,8 @@ Logs: {everything.folder}/*.log. Ctrl-C stops everything and deletes its data.
 def main() -> None:
     """Parses the command line and runs the world."""
     parser = argparse.ArgumentParser(prog="nbhd-local", description=__doc__)
-    parser.add_argument("command", choices=["demo", "up", "node"])
-    command = {"demo": _demo, "up": _up, "node": _node}[parser.parse_args().command]
+    parser.add_argument("command", choices=["demo", "demo-node", "up", "node"])
+    command = {"demo": _demo, "demo-node": _demo_node, "up": _up, "node": _node}[parser.parse_args().command]
     with tempfile.TemporaryDirectory(prefix="nbhd-local-") as folder:
         raise SystemExit(asyncio.run(command(Path(folder))))
 

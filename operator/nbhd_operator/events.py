@@ -24,6 +24,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Tenant, TenantStatus
 from nbhd_crds.api.meta import API_VERSION
+from nbhd_crds.client import micro_time
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.throttle import Bucket
 
@@ -137,13 +138,12 @@ class Recorder:
         return bucket
 
     def _body(self, tenant: Tenant, change: Change, moment: datetime.datetime) -> Any:
-        # Not the client's own models: they write a time of whole seconds in a form that the API server refuses.
         meta = tenant.metadata
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": f"{meta.name[:200]}.{secrets.token_hex(8)}", "namespace": meta.namespace},
-            "eventTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "eventTime": micro_time(moment),
             "type": change.type,
             "reason": change.reason,
             "note": change.note.encode()[:_NOTE].decode(errors="ignore"),

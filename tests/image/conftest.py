@@ -20,12 +20,12 @@ _PATH = "/opt/nbhd/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True)
 class Image:
-    """An image as its archive describes it, with its layers unpacked into ``root``."""
+    """An image as its archive describes it, with its layers unpacked into ``root``; their sizes in bytes."""
 
     archive: Path
     config: dict[str, Any]
     root: Path
-    layers: int
+    layers: list[int]
 
     def run(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs the command as a container would: the image's user, no network, a read-only root, a writable /tmp."""
@@ -75,7 +75,7 @@ def opened(archive: Path, folder: Path) -> Image:
                 assert not [name for name in inner.getnames() if Path(name).name.startswith(".wh.")]
             unpack = ["tar", "--extract", "--gzip", "--same-permissions", "--numeric-owner", "--directory", str(folder)]
             subprocess.run(unpack, input=blob(layer).read(), check=True)
-        return Image(archive, json.load(blob(manifest["config"])), folder, len(manifest["layers"]))
+        return Image(archive, json.load(blob(manifest["config"])), folder, [one["size"] for one in manifest["layers"]])
 
 
 def _image(target: str, factory: pytest.TempPathFactory) -> Iterator[Image]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbhd_local import image
+from nbhd_local import image, tools
 from tests.image.conftest import opened
 
 pytestmark = pytest.mark.timeout(1500)
@@ -60,7 +60,7 @@ def test_no_secret_and_nothing_unneeded_reaches_a_build(tmp_path: Path) -> None:
     for name in [*PLANTED, *WANTED]:
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         (context / name).write_text(name)
-    shutil.copy(image.ROOT / ".dockerignore", context)
+    shutil.copy(tools.ROOT / ".dockerignore", context)
     folder.mkdir()
     seen.mkdir()
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /context/\n")
@@ -70,13 +70,13 @@ def test_no_secret_and_nothing_unneeded_reaches_a_build(tmp_path: Path) -> None:
 
 
 def test_every_file_of_the_packages_is_let_in_or_known_to_be_unneeded() -> None:
-    text = (image.ROOT / ".dockerignore").read_text().splitlines()
+    text = (tools.ROOT / ".dockerignore").read_text().splitlines()
     allowed = [line.removeprefix("!") for line in text if line.startswith("!")]
     for folder in ("crds", "operator", "webhooks", "router", "cli", "local/nbhd_local"):
         files = [
-            path for path in (image.ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+            path for path in (tools.ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         ]
         for path in files:
-            relative = path.relative_to(image.ROOT)
+            relative = path.relative_to(tools.ROOT)
             named = any(path.match(line) and len(relative.parts) == len(Path(line).parts) for line in allowed)
             assert named, f".dockerignore keeps out {relative}"

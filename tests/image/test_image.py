@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nbhd_local import image
+from nbhd_local import image, tools
 from tests.image.conftest import Image
 
 pytestmark = pytest.mark.timeout(1500)  # the first build on a machine makes a base image and downloads all wheels
@@ -35,6 +35,16 @@ def test_it_is_small_and_says_how_small(platform: Image, measured: Callable[[str
     packed = platform.archive.stat().st_size / 1e6
     measured(f"image {packed:.0f} MB compressed, {megabytes:.0f} MB unpacked, of which {ours:.0f} MB in /opt/nbhd")
     assert megabytes < 320
+
+
+def test_a_release_that_changes_no_dependency_is_a_small_layer(
+    platform: Image, measured: Callable[[str], None]
+) -> None:
+    system, libraries, ours = platform.layers
+    measured(
+        f"image layers: system {system / 1e6:.0f} MB, libraries {libraries / 1e6:.0f} MB, ours {ours / 1e6:.1f} MB"
+    )
+    assert ours < 1e6
 
 
 def test_it_runs_as_a_user_without_a_name_to_log_in_with(platform: Image) -> None:
@@ -151,6 +161,6 @@ def test_it_trusts_the_usual_authorities(platform: Image) -> None:
 
 def locked(name: str) -> dict[str, str]:
     """The versions in a requirements file that this platform needs."""
-    text = (image.ROOT / name).read_text()
+    text = (tools.ROOT / name).read_text()
     found = [Requirement(line.rstrip(" \\")) for line in text.splitlines() if re.match(r"[a-z0-9]", line)]
     return {one.name: str(one.specifier)[2:] for one in found if not one.marker or one.marker.evaluate()}

@@ -48,6 +48,12 @@ def deployment(name: str, replicas: int = 1) -> dict[str, Any]:
     }
 
 
+def claim(name: str) -> dict[str, Any]:
+    """A claim of the default storage class."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
 def service(name: str) -> dict[str, Any]:
     """A Service before the web servers."""
     ports = [{"port": 80, "targetPort": 8080}]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from nbhd_local import child
 from nbhd_local.cluster import ClusterError
 from nbhd_local.node import ADDRESS, Node
+from nbhd_local.waiting import eventually
 from tests.node import pods
 
 pytestmark = pytest.mark.xdist_group("node")
@@ -75,6 +78,45 @@ def test_services_and_names_resolve_inside_pods(web: Node) -> None:
     assert {name.split()[0] for name in names} == {"from"}
     assert len(names) == 2, "both are behind the Service"
     assert probe(web, "resolve", "kubernetes.default").strip() == "[10.0.0.1]"
+    assert "nameserver 10.0.0.10" in probe(web, "read", "/etc/resolv.conf")
+
+
+def test_a_volume_belongs_to_its_claim_and_ends_with_it(web: Node) -> None:
+    keeper = pods.deployment("keeper")
+    spec = keeper["spec"]["template"]["spec"]
+    spec["securityContext"] = {"fsGroup": 65532}
+    spec["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    web.cluster.apply(pods.claim("data"), keeper, namespace=NAMESPACE)
+    web.cluster.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/keeper", ROLLOUT)
+    web.cluster.kubectl("-n", NAMESPACE, "exec", "deployment/keeper", "--", "/probe", "write", "/data/kept")
+    volume = web.cluster.get("pvc", "data", "-n", NAMESPACE)["spec"]["volumeName"]
+    path = web.cluster.get("pv", volume)["spec"]["local"]["path"]
+    web.cluster.kubectl("-n", NAMESPACE, "delete", "pod", "-l", "app=keeper")
+    web.cluster.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/keeper", ROLLOUT)
+    answer = web.cluster.kubectl("-n", NAMESPACE, "exec", "deployment/keeper", "--", "/probe", "read", "/data/kept")
+    assert answer == "written"
+    assert web.run(["ls", path]) == "kept\n"
+    web.cluster.kubectl("-n", NAMESPACE, "delete", "deployment/keeper", "pvc/data")
+    web.cluster.kubectl("wait", "pv", volume, "--for=delete", "--timeout=30s")
+    with pytest.raises(ClusterError, match="No such file"):
+        web.run(["ls", path])
+
+
+async def test_the_audit_log_tells_what_service_accounts_ask(web: Node) -> None:
+    token = web.cluster.kubectl("-n", NAMESPACE, "create", "token", "default").strip()
+    client = [f"--server={web.cluster.server}", f"--token={token}", "--insecure-skip-tls-verify"]
+    done = web.cluster.try_kubectl("-n", NAMESPACE, *client, "get", "pods", kubeconfig=Path(os.devnull))
+    assert "Forbidden" in done.stderr, done
+    log, user = web.cluster.audit_log, f"system:serviceaccount:{NAMESPACE}:default"
+    assert log
+
+    def asked() -> set[tuple[str, str]]:
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        return {(one["verb"], one["objectRef"]["resource"]) for one in events if one["user"]["username"] == user}
+
+    # An entry is written once the answer has been sent.
+    await eventually(lambda: asked() == {("list", "pods")}, lambda: f"one call; there are {asked()}", seconds=10)
 
 
 def test_logs_and_port_forwarding_work_from_outside(web: Node) -> None:

@@ -91,22 +91,42 @@ def _processes(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "end",
-    [lambda n: n.stop(), lambda n: n.kill(), lambda n: os.kill(n.pid, signal.SIGKILL)],
-    ids=["stopped", "SIGKILL", "SIGKILL of its first process"],
-)
-def test_nothing_is_left(tmp_path: Path, probe_image: Path, end: Callable[[Node], None]) -> None:
+ENDS: dict[str, Callable[[Node], None]] = {
+    "stopped": Node.stop,
+    "first process killed": lambda node: os.kill(node.pid, signal.SIGKILL),
+    "killed": Node.kill,
+}
+
+
+@pytest.mark.timeout(240)
+def test_however_it_ends_nothing_is_left_and_a_start_brings_live_pods_back(tmp_path: Path, probe_image: Path) -> None:
     before = outside()
     node = Node(tmp_path / "node", images=[probe_image]).start()
     try:
-        node.cluster.apply(pods.deployment("web"), namespace="default")
+        node.cluster.apply(pods.deployment("web"), pods.service("web"), namespace="default")
         node.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-        running = trace(tmp_path / "node", node.pid, before)
-        end(node)
-        assert running.left() == []
+        pod = node.cluster.get("pods", "-l", "app=web")["items"][0]["metadata"]
+        kubeconfig = node.cluster.kubeconfig.read_text()
+        for restarts, (how, end) in enumerate(ENDS.items(), start=1):
+            running = trace(tmp_path / "node", node.pid, before)
+            end(node)
+            assert running.left() == [], how
+            node.stop()
+            node.start()
+            restarted = f"--for=jsonpath={{.status.containerStatuses[0].restartCount}}={restarts}"
+            node.cluster.kubectl("wait", "pod", pod["name"], restarted, "--timeout=60s")
+            node.cluster.kubectl("wait", "pod", pod["name"], "--for=condition=Ready", "--timeout=60s")
+            assert [one["metadata"]["uid"] for one in node.cluster.get("pods")["items"]] == [pod["uid"]], how
+            answer = node.cluster.kubectl("exec", pod["name"], "--", "/probe", "get", "http://web.default/")
+            assert answer == f"from {pod['name']}\n", how
+        assert _server(kubeconfig) == _server(node.cluster.kubeconfig.read_text())
     finally:
         node.stop()
+
+
+def _server(kubeconfig: str) -> list[str]:
+    """What a client must know of a cluster: its address and its authority."""
+    return [line for line in kubeconfig.splitlines() if "server:" in line or "certificate-authority-data:" in line]
 
 
 @pytest.mark.usefixtures("possible")
@@ -118,27 +138,3 @@ def test_nothing_is_left_when_whoever_started_it_is_killed(tmp_path: Path) -> No
         running = trace(tmp_path / "node", int(owner.stdout.readline()), before)
         owner.kill()
     assert running.left() == []
-
-
-def test_a_restart_brings_live_pods_back(tmp_path: Path, probe_image: Path) -> None:
-    node = Node(tmp_path / "node", images=[probe_image]).start()
-    try:
-        node.cluster.apply(pods.deployment("web"), pods.service("web"), namespace="default")
-        node.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-        (before,) = node.cluster.get("pods", "-l", "app=web")["items"]
-        node.restart()
-        node.cluster.kubectl(
-            "wait",
-            "pod",
-            "-l",
-            "app=web",
-            "--for=jsonpath={.status.containerStatuses[0].restartCount}=1",
-            "--timeout=60s",
-        )
-        node.cluster.kubectl("wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=60s")
-        (after,) = node.cluster.get("pods", "-l", "app=web")["items"]
-        assert after["metadata"]["uid"] == before["metadata"]["uid"]
-        answer = node.cluster.kubectl("exec", "deployment/web", "--", "/probe", "get", "http://web.default/")
-        assert answer == f"from {after['metadata']['name']}\n"
-    finally:
-        node.stop()

@@ -1,7 +1,7 @@
 """Typed access to our objects: reads and writes on ``kubernetes.aio``, and our own watch."""
 
 from nbhd_crds.client.connect import connect
-from nbhd_crds.client.leases import Lease, Leases
+from nbhd_crds.client.leases import Lease, Leases, micro_time
 from nbhd_crds.client.objects import ChangedError, GoneError, Objects, Tenants, is_conflict, is_not_found
 from nbhd_crds.client.watch import Meta, Watch
 
@@ -17,4 +17,5 @@ __all__ = [
     "connect",
     "is_conflict",
     "is_not_found",
+    "micro_time",
 ]

@@ -57,7 +57,6 @@ class Leases:
         return _read(await self._api.replace_namespaced_lease(self._name, self._namespace, self._body(lease)))
 
     def _body(self, lease: Lease) -> Any:
-        # Not the client's own models: they write a time of whole seconds in a form that the API server refuses.
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -65,15 +64,19 @@ class Leases:
             "spec": {
                 "holderIdentity": lease.holder,
                 "leaseDurationSeconds": lease.seconds,
-                "acquireTime": _micro(lease.acquired),
-                "renewTime": _micro(lease.renewed),
+                "acquireTime": micro_time(lease.acquired) if lease.acquired else None,
+                "renewTime": micro_time(lease.renewed) if lease.renewed else None,
                 "leaseTransitions": lease.transitions,
             },
         }
 
 
-def _micro(moment: datetime.datetime | None) -> str | None:
-    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
+def micro_time(moment: datetime.datetime) -> datetime.datetime:
+    """The moment for a field of Kubernetes' type MicroTime.
+
+    The client drops the fraction of whole seconds, and the API server refuses a MicroTime without one.
+    """
+    return moment.replace(microsecond=moment.microsecond or 1)
 
 
 def _read(raw: Any) -> Lease:

@@ -1,0 +1,111 @@
+"""The chart on a real node, from our own image: all of ``inside/``, and then what the API server's audit log says.
+
+The tests inside need the node's network, so they are a pytest of their own that runs there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbhd_crds.api.policies import SERVICES
+from nbhd_crds.api.roles import roles
+from nbhd_local import image
+from nbhd_local.demo_node import command
+from nbhd_local.installed import NAMESPACE
+from nbhd_local.node import Node
+
+INSIDE = Path(__file__).parent / "inside" / "story_installed.py"
+Call = tuple[str, str]  # verb, group/resource
+
+
+@pytest.fixture(scope="module")
+def lived(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, str, int]]:
+    """A node on which the platform was installed and has lived through everything in ``inside/``."""
+    del possible
+    reason = image.missing()
+    if reason:
+        pytest.skip(f"no image here: {reason}")
+    archive = image.build()
+    print(f"image: {archive.stat().st_size / 2**20:.0f} MiB compressed")
+    with Node(images=[archive]) as node:
+        told = {
+            "NBHD_NODE_FOLDER": str(tmp_path_factory.mktemp("installed")),
+            "NBHD_NODE_KUBECONFIG": str(node.inside_kubeconfig),
+            "NBHD_NODE_IMAGE": image.reference(),
+        }
+        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", str(INSIDE))
+        done = subprocess.run(inside, env={**os.environ, **told}, capture_output=True, text=True, timeout=800)
+        yield node, done.stdout + done.stderr, done.returncode
+
+
+@pytest.mark.timeout(900)
+def test_everything_inside_holds(lived: tuple[Node, str, int]) -> None:
+    _, shown, code = lived
+    print(shown)
+    assert code == 0, shown[-6000:]
+
+
+@pytest.mark.timeout(900)
+def test_every_right_is_used_and_no_call_is_refused(lived: tuple[Node, str, int]) -> None:
+    node, *_ = lived
+    used, refused = calls(node)
+    assert refused == []
+    granted = rights(node)
+    assert {name: granted[name] - used[name] for name in SERVICES} == {name: set() for name in SERVICES}
+    assert {name: used[name] - granted[name] for name in SERVICES} == {name: set() for name in SERVICES}
+
+
+def calls(node: Node) -> tuple[dict[str, set[Call]], list[str]]:
+    """What each service's ServiceAccount asked of the API server, and what it was refused for want of a right."""
+    used: dict[str, set[Call]] = defaultdict(set)
+    refused: list[str] = []
+    log = node.cluster.audit_log
+    assert log is not None
+    for line in log.read_text().splitlines():
+        event: dict[str, Any] = json.loads(line)
+        about, user = event.get("objectRef"), event["user"]["username"]
+        prefix = f"system:serviceaccount:{NAMESPACE}:"
+        if (
+            not user.startswith(prefix)
+            or about is None
+            or event["stage"] not in ("ResponseStarted", "ResponseComplete")
+        ):
+            continue
+        if about.get("apiGroup") == "authorization.k8s.io":  # `helm test` asks what it may do
+            continue
+        name = user.removeprefix(prefix)
+        call = (event["verb"], "/".join(filter(None, (about["resource"], about.get("subresource")))))
+        if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
+            refused.append(f"{name}: {call}")
+        used[name].add(call)
+    return used, refused
+
+
+def rights(node: Node) -> dict[str, set[Call]]:
+    """What each service is granted by the installed Roles."""
+    found: dict[str, set[Call]] = {name: set() for name in SERVICES}
+    everything = node.cluster.get("roles", "-A")["items"]
+    for binding in node.cluster.get("rolebindings", "-A")["items"]:
+        for subject in binding.get("subjects", []):
+            if (subject.get("namespace"), subject["name"] in found) != (NAMESPACE, True):
+                continue
+            (role,) = [
+                role
+                for role in everything
+                if (role["metadata"]["name"], role["metadata"]["namespace"])
+                == (binding["roleRef"]["name"], binding["metadata"]["namespace"])
+            ]
+            found[subject["name"]] |= {
+                (verb, resource) for rule in role["rules"] for verb in rule["verbs"] for resource in rule["resources"]
+            }
+    assert all(found.values()), "a service without rights proves nothing"
+    assert roles(), "the source of all rights"
+    return found
