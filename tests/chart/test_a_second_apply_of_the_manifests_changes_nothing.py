@@ -113,8 +113,18 @@ def test_a_second_apply_changes_nothing_nor_while_the_services_write(cluster: Cl
     assert found["status"] == STATUS
 
 
+def rehearse(cluster: Cluster, text: str) -> tuple[int, str]:
+    """The API server's own word on a render, unknown and doubled fields included. Nothing is stored."""
+    as_before = ["--server-side", "--field-manager=git", "--force-conflicts"]
+    done = cluster.try_kubectl("apply", *as_before, "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("values", [("ha",), ("strict",), ("ha", "strict"), ("local",)], ids="+".join)
 def test_what_other_values_render_is_valid(cluster: Cluster, values: tuple[str, ...]) -> None:
-    """The API server's own word, field by field: unknown and doubled ones are errors. Nothing is stored."""
-    as_before = ["--server-side", "--field-manager=git", "--force-conflicts"]
-    cluster.kubectl("apply", *as_before, "--dry-run=server", "--validate=strict", "-f", "-", stdin=template(*values))
+    assert rehearse(cluster, template(*values)) == (0, "")  # nor a warning: all Pods keep to the restricted level
+
+
+def test_a_pod_that_may_too_much_would_be_noticed(cluster: Cluster) -> None:
+    text = template().replace("readOnlyRootFilesystem: true", "privileged: true")
+    assert "would violate PodSecurity" in rehearse(cluster, text)[1]

@@ -63,7 +63,8 @@ def _plain(document: Object) -> Object:
 
 
 def _namespace() -> Object:
-    labels = {"app.kubernetes.io/part-of": "nbhd-united", "pod-security.kubernetes.io/enforce": "restricted"}
+    security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    labels = {"app.kubernetes.io/part-of": "nbhd-united", **security}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": helm.NAMESPACE, "labels": labels}}
 
 
