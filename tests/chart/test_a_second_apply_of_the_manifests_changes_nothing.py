@@ -126,5 +126,5 @@ def test_what_other_values_render_is_valid(cluster: Cluster, values: tuple[str, 
 
 
 def test_a_pod_that_may_too_much_would_be_noticed(cluster: Cluster) -> None:
-    text = template().replace("readOnlyRootFilesystem: true", "privileged: true")
+    text = template().replace("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true")
     assert "would violate PodSecurity" in rehearse(cluster, text)[1]
