@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,20 @@ from kubernetes.aio.client.exceptions import ApiException
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.meta import API_VERSION, GROUP, VERSION
 from nbhd_crds.api.policies import SERVICES
-from nbhd_crds.api.roles import rules
+from nbhd_crds.api.roles import LEASE, lease_role, rules
 from nbhd_crds.client import connect
 
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-_RESOURCES = (
+_LEASES = ("coordination.k8s.io", "leases")
+_RESOURCES = {
     *((GROUP, name) for name in ("tenants", "tenants/status", "plans", "plans/status", "cells", "cells/status")),
     *(("", name) for name in ("secrets", "configmaps", "pods", "serviceaccounts", "serviceaccounts/token")),
     ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
-)
+    ("events.k8s.io", "events"),
+    _LEASES,
+}
+_HOME = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _BILLING = {"customerId": "cus_selftest", "status": "active"}
 _TELEGRAM = {"chatId": 42, "userId": 42, "generation": 1}
@@ -41,51 +45,64 @@ _TELEGRAM = {"chatId": 42, "userId": 42, "generation": 1}
 class Report:
     """What was checked, printed as it goes."""
 
+    passed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def add(self, what: str, problem: str | None) -> None:
         """One line; ``problem`` is None where it is as it should be."""
         sys.stdout.write(f"{'FAILED ' if problem else 'ok     '} {what}{': ' + problem if problem else ''}\n")
         sys.stdout.flush()
-        if problem:
-            self.failed.append(what)
+        (self.failed if problem else self.passed).append(what)
 
 
-def allowed(service: str) -> set[tuple[str, str, str]]:
-    """(group, resource, verb) of all that the service may do where the Tenants are."""
+Right = tuple[str, str, str]
+"""(group, resource, verb)."""
+
+
+def allowed(granted: Iterable[dict[str, Any]], name: str = "") -> set[Right]:
+    """What RBAC's rules allow: on objects of any name, or on those of one name where it is given."""
     return {
         (group, resource, verb)
-        for rule in rules(service)
+        for rule in granted
+        if "resourceNames" not in rule or name in rule["resourceNames"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
 
 
-async def check_rights(api: client.ApiClient, service: str, namespace: str, report: Report) -> None:
-    """Asks about every verb on what the platform has to do with, and what an attacker would like."""
+async def check_rights(api: client.ApiClient, service: str, tenants: str, home: str, report: Report) -> None:
+    """Asks about every verb on what the platform has to do with, and what an attacker would like.
+
+    ``home`` is the services' own namespace, ``tenants`` that of the Tenants.
+    """
     reviews = client.AuthorizationV1Api(api)
-    wanted = allowed(service)
 
-    async def may(group: str, resource: str, verb: str, where: str) -> bool:
-        name, _, sub = resource.partition("/")
-        attributes = {"group": group, "resource": name, "subresource": sub, "verb": verb, "namespace": where}
-        body: Any = {"spec": {"resourceAttributes": attributes}}
-        answer = await reviews.create_self_subject_access_review(body)
-        return answer.status is not None and bool(answer.status.allowed)
+    async def wrong(group: str, resource: str, namespace: str, wanted: set[Right], name: str = "") -> list[str]:
+        kind, _, sub = resource.partition("/")
+        found = []
+        for verb in _VERBS:
+            what = {"group": group, "resource": kind, "subresource": sub, "verb": verb, "name": name}
+            body: Any = {"spec": {"resourceAttributes": {**what, "namespace": namespace}}}
+            answer = await reviews.create_self_subject_access_review(body)
+            may = answer.status is not None and bool(answer.status.allowed)
+            if may != ((group, resource, verb) in wanted):
+                found.append(f"{'may' if may else 'may not'} {verb}")
+        return found
 
-    asked = {(group, resource) for group, resource, _ in wanted} | set(_RESOURCES)
-    for group, resource in sorted(asked):
-        questions = [(group, resource, verb) for verb in _VERBS]
-        answers = [await may(*question, namespace) for question in questions]
-        wrong = [
-            f"{'may' if answer else 'may not'} {question[2]}"
-            for question, answer in zip(questions, answers, strict=True)
-            if answer != (question in wanted)
-        ]
-        report.add(f"rights of {service} on {resource} in {namespace}", ", ".join(wrong) or None)
-    elsewhere = [verb for verb in _VERBS if await may(GROUP, "tenants", verb, "default")]
-    report.add(f"no rights of {service} on tenants elsewhere", ", ".join(elsewhere) or None)
+    async def check(namespace: str, wanted: set[Right], name: str = "") -> None:
+        asked = {(group, resource) for group, resource, _ in wanted} | ({_LEASES} if name else _RESOURCES)
+        for group, resource in sorted(asked):
+            problem = ", ".join(await wrong(group, resource, namespace, wanted, name)) or None
+            what = f"{resource} {name}".strip()
+            report.add(f"rights of {service} on {what} in {namespace}", problem)
+
+    own = lease_role(home)[0]["rules"] if service == "operator" else []
+    await check(tenants, allowed(rules(service)))
+    await check(home, allowed(own))
+    await check(home, allowed(own, LEASE), LEASE)
+    elsewhere = ", ".join(await wrong(GROUP, "tenants", "default", set()))
+    report.add(f"no rights of {service} on tenants elsewhere", elsewhere or None)
 
 
 async def check_admission(api: client.ApiClient, service: str, namespace: str, report: Report) -> None:
@@ -166,20 +183,20 @@ async def _fetch(session: aiohttp.ClientSession, url: str, needs: str) -> str | 
         return f"{type(error).__name__} {error}"
 
 
-async def check_api(service: str, namespace: str, report: Report, kubeconfig: Path | None = None) -> None:
+async def check_api(service: str, tenants: str, home: str, report: Report, kubeconfig: Path | None = None) -> None:
     """What the API server lets this identity do."""
     api = await connect(kubeconfig)
     try:
-        await check_rights(api, service, namespace, report)
-        await check_admission(api, service, namespace, report)
+        await check_rights(api, service, tenants, home, report)
+        await check_admission(api, service, tenants, report)
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
 
 
-async def run(service: str, namespace: str) -> Report:
+async def run(service: str, tenants: str, home: str) -> Report:
     """All checks as the service that this process runs as."""
     report = Report()
-    await check_api(service, namespace, report)
+    await check_api(service, tenants, home, report)
     await check_endpoints(lambda name: f"http://{name}:8080", report)
     return report
 
@@ -187,7 +204,7 @@ async def run(service: str, namespace: str) -> Report:
 def main() -> None:
     """Exits with 1 where a check failed."""
     (service,) = sys.argv[1:]
-    report = asyncio.run(run(service, os.environ["NBHD_NAMESPACE"]))
+    report = asyncio.run(run(service, os.environ["NBHD_NAMESPACE"], _HOME.read_text().strip()))
     if report.failed:
         raise SystemExit(f"{len(report.failed)} checks failed")
 

@@ -72,12 +72,6 @@ def helm() -> Path:
     return ensure_go_tool("helm", ROOT / "local" / "helm", flags, package="helm.sh/helm/v4/cmd/helm")
 
 
-def kubeconform() -> Path:
-    """Kubeconform, which compares manifests with JSON schemas, from the Go module that ``local/kubeconform`` pins."""
-    package = "github.com/yannh/kubeconform/cmd/kubeconform"
-    return ensure_go_tool("kubeconform", ROOT / "local" / "kubeconform", package=package)
-
-
 def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str = "", package: str = ".") -> Path:
     """The executable of a package (default: its root) of the Go module in ``folder``.
 
@@ -205,7 +199,6 @@ def main() -> None:
         kubectl()
         ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
         helm()
-        kubeconform()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from nbhd_crds.api import Tenant
 from nbhd_local import cluster as clusters
 from nbhd_local import tools
-from nbhd_local.chart import CHART
-
-NAMESPACE = "nbhd-system"
-MINIMAL = CHART / "ci" / "minimal-values.yaml"
+from nbhd_local.chart.helm import NAMESPACE
+from tests.unit.operator import make
+from tests.unit.operator.conftest import Stage, authority, stage  # noqa: F401 - fixtures
+from tests.unit.operator.make import at
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,6 @@ class Helm:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def template(self, *sets: str, settings: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """The documents of the chart with these value sets of ``ci/`` and ``--set`` settings."""
-        return [one for one in yaml.safe_load_all(self(*template_command(*sets, settings=settings))) if one]
-
-
-def values(*sets: str) -> list[str]:
-    """Helm's arguments for value sets of ``ci/``; all but ``local`` stand on ``minimal``."""
-    names = list(sets) if "local" in sets else ["minimal", *sets]
-    return [part for name in names for part in ("--values", str(CHART / "ci" / f"{name}-values.yaml"))]
-
-
-def template_command(*sets: str, settings: Sequence[str] = ()) -> list[str]:
-    """``helm template`` as tests use it."""
-    given = [part for one in settings for part in ("--set", one)]
-    return ["template", "nbhd", str(CHART), *values(*sets), *given]
-
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
@@ -67,3 +51,41 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster
     process, cluster = clusters.start(tmp_path_factory.mktemp("cluster"), subprocess.PIPE, audit=False)
     yield cluster
     clusters.stop(process)
+
+
+@pytest.fixture
+async def story(stage: Stage) -> tuple[Stage, list[dict[str, Any]]]:  # noqa: F811 - a fixture
+    """A subscriber's life in an emulated Azure, from the first payment to the deletion; every version of the Tenant."""
+    versions: list[dict[str, Any]] = []
+
+    def note(tenant: Tenant | None, _: object) -> None:
+        if tenant:
+            body = tenant.model_dump(mode="json", by_alias=True, exclude_none=True)
+            versions.append({"apiVersion": "nbhd.united/v1alpha1", "kind": "Tenant", **body})
+
+    stage.store.watchers.append(note)
+    stage.store.put(make.tenant())
+    operator = stage.operator()
+    await stage.phase("Pending")
+    stage.store.edit(billing=make.billing("active"))
+    await stage.phase("AwaitingLink")
+    stage.store.edit(telegram=make.telegram())
+    await stage.phase("Ready")
+    stage.store.edit(suspended=True)
+    await stage.phase("Suspended")
+    stage.store.edit(suspended=False)
+    await stage.phase("Ready")
+    stage.store.edit(billing=make.billing("canceled", endedAt=at(0)))
+    await stage.phase("Ended")
+    operator.clock.now = at(40)  # the retention is over: its secret is deleted, and comes back
+    await stage.until(lambda t: t and (right := t.status.entitlement) and right.reason == "RetentionOver")
+    await stage.until(lambda _: not any(stage.owned.values()))
+    stage.store.edit(billing=make.billing("active"))
+    await stage.phase("Ready")
+    stage.store.edit(planRef={"name": "nosuch"}, complimentary=True)
+    await stage.phase("Stalled")
+    stage.store.edit(planRef=None)
+    await stage.phase("Ready")
+    stage.store.delete()
+    await stage.until(lambda t: t is None)
+    return stage, versions

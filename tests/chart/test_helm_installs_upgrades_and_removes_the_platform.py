@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 from nbhd_crds import selftest
 from nbhd_crds.api.policies import SERVICES
 from nbhd_local.chart import CHART
+from nbhd_local.chart.helm import NAMESPACE, values
 from nbhd_local.cluster import Cluster
-from tests.chart.conftest import NAMESPACE, Helm, values
+from tests.chart.conftest import Helm
 
 TENANTS = "nbhd-tenants"
 CHART_ARGS = ["nbhd", str(CHART)]
@@ -79,8 +81,9 @@ def test_the_namespace_of_the_tenants_cannot_be_deleted_by_mistake(empty: Cluste
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_has_exactly_the_rights_that_it_needs(empty: Cluster, service: str, tmp_path: Path) -> None:
     report = selftest.Report()
-    asyncio.run(selftest.check_api(service, TENANTS, report, empty.service_kubeconfig(service, tmp_path)))
+    asyncio.run(selftest.check_api(service, TENANTS, NAMESPACE, report, empty.service_kubeconfig(service, tmp_path)))
     assert report.failed == []
+    assert len(report.passed) > 30
 
 
 def test_upgrade_and_rollback_keep_the_tenants(empty: Cluster, helm: Helm) -> None:
@@ -151,4 +154,8 @@ def test_uninstalling_for_good_leaves_nothing_of_the_services(empty: Cluster, he
         "[Plan] basic",
         "[Plan] plus",
     ]
-    empty.kubectl("delete", "namespace", TENANTS, "--wait=false")
+    # the API server takes a second or so to notice that a policy is gone, and has no event for it
+    deadline = time.monotonic() + 30
+    while "delete the Tenants first" in empty.try_kubectl("delete", "namespace", TENANTS, "--wait=false").stderr:
+        assert time.monotonic() < deadline
+    assert empty.get("namespace", TENANTS)["status"]["phase"] == "Terminating"

@@ -71,13 +71,13 @@ priorityClassName: {{ . }}
 enableServiceLinks: false
 {{- end }}
 
-{{/* Spreads the replicas of a Deployment. Takes root and component. */}}
+{{/* Spreads the replicas of a Deployment; zones are only preferred, for not every cluster has them. Takes root and component. */}}
 {{- define "nbhd.spread" -}}
 topologySpreadConstraints:
   {{- range tuple "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ . }}
-    whenUnsatisfiable: {{ $.root.Values.pods.topologySpread }}
+    whenUnsatisfiable: {{ ternary $.root.Values.pods.topologySpread "ScheduleAnyway" (eq . "kubernetes.io/hostname") }}
     labelSelector:
       matchLabels:
         {{- include "nbhd.selector" $ | nindent 8 }}
