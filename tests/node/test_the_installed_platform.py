@@ -79,8 +79,8 @@ def calls(node: Node) -> tuple[dict[str, set[Call]], list[str]]:
             or event["stage"] not in ("ResponseStarted", "ResponseComplete")
         ):
             continue
-        if about.get("apiGroup") == "authorization.k8s.io":  # `helm test` asks what it may do
-            continue
+        if about.get("apiGroup") == "authorization.k8s.io" or "dryRun=" in event["requestURI"]:
+            continue  # `helm test` asks and tries what it may do
         name = user.removeprefix(prefix)
         call = (event["verb"], "/".join(filter(None, (about["resource"], about.get("subresource")))))
         if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
