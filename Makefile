@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo demo-node up node test faults unit lint generate lock image tools node-tools clean
+.PHONY: help demo demo-node up node test faults unit lint generate lock image tools test-tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ up: tools ## The same world, left running: prints URLs, the KUBECONFIG line and 
 node: tools ## An empty cluster with a real node that runs containers (root, Debian): prints how to use it
 	$(RUN) -m nbhd_local node
 
-test: lint tools node-tools ## Everything that CI runs
+test: lint test-tools ## Everything that CI runs
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not all_faults" tests
 
 faults: tools ## The whole kill matrix: every service killed before and after each of its effects (half an hour)
@@ -37,7 +37,7 @@ lint: $(VENV)/.synced ## Formatting, lint, types, layers
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-generate: tools ## Writes manifests and the generated parts of the chart
+generate: $(VENV)/.synced ## Writes manifests and the generated parts of the chart
 	$(RUN) -m nbhd_crds.api.generate $(MANIFESTS)
 	$(RUN) -m nbhd_local.chart
 
@@ -54,7 +54,8 @@ image: $(VENV)/.synced ## The platform's container image, as an archive (needs r
 tools: $(VENV)/.synced
 	@$(RUN) -m nbhd_local.tools
 
-node-tools: tools
+test-tools: tools
+	@$(RUN) -m nbhd_local.tools all
 	@$(RUN) -m nbhd_local.node
 
 $(VENV)/.synced: requirements-dev.txt pyproject.toml local/pyproject.toml

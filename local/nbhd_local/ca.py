@@ -14,10 +14,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALID = datetime.timedelta(days=30)
+_CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,21 @@ class Authority:
     server_key_path: Path
 
     @classmethod
-    def create(cls, folder: Path, host: str = "127.0.0.1") -> Authority:
-        """Makes a new CA in ``folder`` (private keys are readable by the owner only; the CA's own is never stored)."""
+    def create(cls, folder: Path, host: str = "127.0.0.1", ca: tuple[Path, Path] | None = None) -> Authority:
+        """Makes a server certificate for ``host`` in ``folder``, and a new CA unless ``ca`` is its certificate and key.
+
+        Private keys are readable by the owner only; a new CA's own is never stored.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nbhd local CA")])
+        ca_cert, ca_key = _given(*ca) if ca else _new()
         now = datetime.datetime.now(datetime.UTC)
-        ca_cert = (
-            x509.CertificateBuilder(
-                ca_name, ca_name, ca_key.public_key(), x509.random_serial_number(), now, now + _VALID
-            )
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-            .add_extension(_key_usage(signing_certificates=True), critical=True)
-            .sign(ca_key, hashes.SHA256())
-        )
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [
-            x509.DNSName("localhost"),
-            *(x509.IPAddress(ipaddress.ip_address(address)) for address in sorted({"127.0.0.1", "::1", host})),
-        ]
+        names = [_name(one) for one in sorted({"localhost", "127.0.0.1", "::1", host})]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         cert = (
-            x509.CertificateBuilder(ca_name, subject, key.public_key(), x509.random_serial_number(), now, now + _VALID)
+            x509.CertificateBuilder(
+                ca_cert.subject, subject, key.public_key(), x509.random_serial_number(), now, now + _VALID
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -79,6 +72,34 @@ class Authority:
     def client_context(self) -> ssl.SSLContext:
         """TLS settings for a client that trusts this CA only."""
         return ssl.create_default_context(cafile=self.bundle_path)
+
+
+def _new() -> tuple[x509.Certificate, _CaKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nbhd local CA")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + _VALID)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_key_usage(signing_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate, key
+
+
+def _given(certificate: Path, key: Path) -> tuple[x509.Certificate, _CaKey]:
+    private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise TypeError(f"{key}: a CA's key is RSA or elliptic-curve here")
+    return x509.load_pem_x509_certificate(certificate.read_bytes()), private
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _key_usage(*, signing_certificates: bool) -> x509.KeyUsage:

@@ -1,6 +1,7 @@
 """``nbhd-local demo`` tells the story and exits; ``nbhd-local up`` leaves the same world running to try.
 
-``nbhd-local node`` starts an empty cluster with a real node instead.
+``nbhd-local node`` starts an empty cluster with a real node instead, ``demo-node`` tells the story on one; ``serve`` is
+the emulators in a Pod.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nbhd_local import demo, demo_node, tools, world
+from nbhd_local import demo, demo_node, serve, tools, world
 from nbhd_local.cluster import ClusterError
 from nbhd_local.node import Node, missing
 from nbhd_local.services import ServiceError
@@ -140,8 +141,9 @@ Logs: {everything.folder}/*.log. Ctrl-C stops everything and deletes its data.
 def main() -> None:
     """Parses the command line and runs the world."""
     parser = argparse.ArgumentParser(prog="nbhd-local", description=__doc__)
-    parser.add_argument("command", choices=["demo", "demo-node", "up", "node"])
-    command = {"demo": _demo, "demo-node": _demo_node, "up": _up, "node": _node}[parser.parse_args().command]
+    commands = {"demo": _demo, "demo-node": _demo_node, "up": _up, "node": _node, "serve": serve.run}
+    parser.add_argument("command", choices=list(commands))
+    command = commands[parser.parse_args().command]
     with tempfile.TemporaryDirectory(prefix="nbhd-local-") as folder:
         raise SystemExit(asyncio.run(command(Path(folder))))
 

@@ -19,8 +19,9 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serves ``app`` while the context lasts and yields its base URL, without a trailing slash.
 
-    ``port=0`` takes a free one. Connections that are still open at the end are given one second. Raises ``ValueError``
-    for a host that is not private.
+    ``host`` is in the URL: an address of this machine, or a Service's name, for which all addresses of its Pod are
+    taken. ``port=0`` takes a free one. Connections that are still open at the end are given one second. Raises
+    ``ValueError`` for a host that is not private.
     """
     if not is_private(f"//{host}"):
         message = f"the local world listens on private addresses only, not on {host}"
@@ -28,7 +29,7 @@ async def serve(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
+        site = web.TCPSite(runner, "0.0.0.0" if _is_service(host) else host, port, ssl_context=tls)  # noqa: S104
         await site.start()
         bound = runner.addresses[0][1]
         yield f"{'https' if tls else 'http'}://{host}:{bound}"
@@ -39,10 +40,14 @@ async def serve(
 def is_private(url: str) -> bool:
     """True if the URL's host is this machine, a private address, or a Service of the cluster: nothing leaves."""
     host = urllib.parse.urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith((".svc", ".svc.cluster.local")):
+    if host == "localhost" or _is_service(host):
         return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
     return address.is_private and not address.is_unspecified
+
+
+def _is_service(host: str) -> bool:
+    return host.endswith((".svc", ".svc.cluster.local"))

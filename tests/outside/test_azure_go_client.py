@@ -13,7 +13,7 @@ from nbhd_local.ca import Authority
 
 
 async def test_the_go_sdk_finds_a_subscription_that_behaves(tmp_path: Path) -> None:
-    program = await asyncio.to_thread(tools.ensure_go_tool, "azurecheck", tools.ROOT / "local" / "azurecheck")
+    program = await asyncio.to_thread(tools.azurecheck)
     authority = Authority.create(tmp_path / "tls")
     async with AzureWorld(authority, delays=Delays(app=0.5, ready_lag=0), run_containers=False) as world:
         world.subscription.page_size = 1

@@ -14,7 +14,7 @@ authorityHost: https://{{ $host }}:8444
 vaultUrl: https://{{ $host }}:8445
 stripeUrl: https://{{ $host }}:8446
 telegramUrl: https://{{ $host }}:8447
-linkUrl: https://{{ $host }}:8447
+linkUrl: http://localhost:8449
 azureTenantId: 10ca1000-0000-4000-8000-000000000001
 clientId: 10ca1000-0000-4000-8000-000000000002
 subscriptionId: 10ca1000-0000-4000-8000-000000000003

@@ -89,9 +89,11 @@ class Entra:
         self._key = secrets.token_bytes(32)
         self._clients: dict[str, Client] = {}
 
-    def register_client(self, principal_id: str, workload: Workload | None = None) -> Client:
+    def register_client(
+        self, principal_id: str, workload: Workload | None = None, client_id: str | None = None
+    ) -> Client:
         """Adds an application whose workload presents the returned assertion, or its own ServiceAccount's token."""
-        client_id = str(uuid.uuid4())
+        client_id = client_id or str(uuid.uuid4())
         assertion = self._sign({"iss": "https://kubernetes.default.svc", "sub": client_id, "jti": str(uuid.uuid4())})
         client = Client(client_id, principal_id, assertion, workload)
         self._clients[client_id] = client

@@ -58,6 +58,8 @@ class AzureWorld:
         run_containers: bool = True,
         purge_protection: bool = True,
         log_dir: Path | None = None,
+        pull_identity: str = "nbhd-pull",
+        client_id: str | None = None,
         workload: Workload | None = None,
         host: str = web.LOOPBACK,
         arm_port: int = 0,
@@ -77,9 +79,10 @@ class AzureWorld:
         self._host = host
         self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
         self._stack = contextlib.AsyncExitStack()
-        self._seed(purge_protection=purge_protection, workload=workload)
+        self._seed(pull_identity, purge_protection=purge_protection)
+        self._client = self.entra.register_client(self.operator_principal_id, workload, client_id)
 
-    def _seed(self, *, purge_protection: bool, workload: Workload | None) -> None:
+    def _seed(self, pull_identity: str, *, purge_protection: bool) -> None:
         now, group = self._clock(), self.resource_group
         self.subscription = Subscription(self.subscription_id, self.tenant_id)
         self.subscription.groups[group.lower()] = ResourceGroup(group, self.location)
@@ -87,7 +90,7 @@ class AzureWorld:
         environment = Environment(self.environment_name, group, self.location, domain)
         self.subscription.environments[key(group, self.environment_name)] = environment
         self.environment_id = self.subscription.environment_id(environment)
-        pull = Identity("nbhd-pull", group, self.location, {}, now)
+        pull = Identity(pull_identity, group, self.location, {}, now)
         self.subscription.identities[key(group, pull.name)] = pull
         self.pull_identity_id = self.subscription.identity_id(pull).replace("/resourcegroups/", "/resourceGroups/")
         registry = self.registry_server.partition(".")[0]
@@ -107,7 +110,6 @@ class AzureWorld:
         self.subscription.assignments[grant.name] = grant
         self.entra = Entra(self.tenant_id)
         self.operator_principal_id = str(uuid.uuid4())
-        self._client = self.entra.register_client(self.operator_principal_id, workload)
         self._access = Access(self.subscription, self.delays)
         self.vault = Vault(
             f"{self.subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{self.vault_name}",

@@ -51,9 +51,9 @@ def _create_product(account: Account, call: Call) -> Json:
         call.raw, _PRODUCT | {"id": params.text, "default_price_data": _new_default}, required=("name",)
     )
     default = given.pop("default_price_data", None)
-    product = _add_product(account, given)
+    product = add_product(account, given)
     if default is not None:
-        price = _add_price(account, default | {"product": product["id"]})
+        price = add_price(account, default | {"product": product["id"]})
         product["default_price"] = price["id"]
     return product
 
@@ -64,7 +64,8 @@ def _new_default(value: object, path: str) -> Json:
     return parsed
 
 
-def _add_product(account: Account, given: Json) -> Json:
+def add_product(account: Account, given: Json) -> Json:
+    """A new product."""
     if given.get("id") in account.products:
         raise StripeError("Product already exists.", code="resource_already_exists", param="id")
     product = objects.product(account.now(), **given)
@@ -107,11 +108,12 @@ def _create_price(account: Account, call: Call) -> Json:
     if "product" in given:
         account.get("products", given["product"], param="product", in_path=False)
     else:
-        given["product"] = _add_product(account, given.pop("product_data"))["id"]
-    return _add_price(account, given)
+        given["product"] = add_product(account, given.pop("product_data"))["id"]
+    return add_price(account, given)
 
 
-def _add_price(account: Account, given: Json) -> Json:
+def add_price(account: Account, given: Json) -> Json:
+    """A new price of an existing product; its lookup key must be free."""
     _take_lookup_key(account, given, "")
     price = objects.price(
         account.now(),

@@ -21,6 +21,7 @@ from nbhd_local.traffic import Request, Traffic
 from . import lifecycle
 from .account import Account, Json, new_id
 from .api import Api
+from .catalog import add_price, add_product
 from .delivery import Deliverer, Delivery, DeliveryPolicy
 from .errors import injected, missing
 from .pages import Pages
@@ -46,12 +47,13 @@ class StripeWorld:
         latency: tuple[float, float] = (0.01, 0.04),
         rng: random.Random | None = None,
         host: str = web.LOOPBACK,
+        pages_host: str | None = None,
         port: int = 0,
         pages_port: int = 0,
     ) -> None:
         chance = rng or random.SystemRandom()
         self._authority = authority
-        self._host, self._ports = host, (port, pages_port)
+        self._host, self._pages_host, self._ports = host, pages_host or host, (port, pages_port)
         self._account = Account(clock=clock, publish=self._publish)
         self._deliverer = Deliverer(self._account, policy or DeliveryPolicy(), rng=chance)
         self.secret_key = secret_key or f"sk_test_{secrets.token_urlsafe(24)}"
@@ -69,7 +71,9 @@ class StripeWorld:
             self._deliverer.open(self._authority.client_context() if self._authority else None)
             stack.push_async_callback(self._deliverer.close)
             pages = Pages(self._account).application()
-            self.pages_url = await stack.enter_async_context(web.serve(pages, port=self._ports[1], host=self._host))
+            self.pages_url = await stack.enter_async_context(
+                web.serve(pages, port=self._ports[1], host=self._pages_host)
+            )
             self._api.pages_url = self.pages_url
             tls = self._authority.server_context() if self._authority else None
             api = self._api.application()
@@ -84,6 +88,12 @@ class StripeWorld:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def sell(self, lookup_key: str, *, cents: int, name: str, description: str, price_id: str) -> None:
+        """A product with a monthly price whose id is known beforehand, which Stripe itself would not allow."""
+        product = add_product(self._account, {"name": name, "description": description})
+        given = {"currency": "usd", "unit_amount": cents, "recurring": {"interval": "month"}, "lookup_key": lookup_key}
+        add_price(self._account, {**given, "product": product["id"], "id": price_id})
 
     # Where events go
 

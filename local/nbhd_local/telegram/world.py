@@ -50,13 +50,14 @@ class TelegramWorld:
         latency: tuple[float, float] = (0.005, 0.03),
         rng: random.Random | None = None,
         host: str = web.LOOPBACK,
+        web_host: str | None = None,
         port: int = 0,
         web_port: int = 0,
     ) -> None:
         chance = rng or random.SystemRandom()
         self._authority = authority
         self._webhook_ca = webhook_ca or authority
-        self._host, self._ports = host, (port, web_port)
+        self._host, self._web_host, self._ports = host, web_host or host, (port, web_port)
         self.bot_token = bot_token or f"{secrets.randbelow(9 * 10**9) + 10**9}:{secrets.token_urlsafe(27)[:35]}"
         self.bot_username = bot_username
         self._bot = Bot(token=self.bot_token, username=bot_username, clock=clock)
@@ -88,7 +89,7 @@ class TelegramWorld:
             )
             stack.callback(self.traffic.release_all)
             page = ChatPage(self.bot_username, self.user, lambda: self.people).application()
-            self.web_url = await stack.enter_async_context(web.serve(page, port=self._ports[1], host=self._host))
+            self.web_url = await stack.enter_async_context(web.serve(page, port=self._ports[1], host=self._web_host))
             self._stack = stack.pop_all()
         return self
 
