@@ -78,17 +78,20 @@ async def check_rights(api: client.ApiClient, service: str, tenants: str, home: 
     """
     reviews = client.AuthorizationV1Api(api)
 
-    async def wrong(group: str, resource: str, namespace: str, wanted: set[Right], name: str = "") -> list[str]:
+    async def may(group: str, resource: str, verb: str, namespace: str, name: str) -> bool:
         kind, _, sub = resource.partition("/")
-        found = []
-        for verb in _VERBS:
-            what = {"group": group, "resource": kind, "subresource": sub, "verb": verb, "name": name}
-            body: Any = {"spec": {"resourceAttributes": {**what, "namespace": namespace}}}
-            answer = await reviews.create_self_subject_access_review(body)
-            may = answer.status is not None and bool(answer.status.allowed)
-            if may != ((group, resource, verb) in wanted):
-                found.append(f"{'may' if may else 'may not'} {verb}")
-        return found
+        what = {"group": group, "resource": kind, "subresource": sub, "verb": verb, "name": name}
+        body: Any = {"spec": {"resourceAttributes": {**what, "namespace": namespace}}}
+        answer = await reviews.create_self_subject_access_review(body)
+        return answer.status is not None and bool(answer.status.allowed)
+
+    async def wrong(group: str, resource: str, namespace: str, wanted: set[Right], name: str = "") -> list[str]:
+        answers = await asyncio.gather(*(may(group, resource, verb, namespace, name) for verb in _VERBS))
+        return [
+            f"{'may' if answer else 'may not'} {verb}"
+            for verb, answer in zip(_VERBS, answers, strict=True)
+            if answer != ((group, resource, verb) in wanted)
+        ]
 
     async def check(namespace: str, wanted: set[Right], name: str = "") -> None:
         asked = {(group, resource) for group, resource, _ in wanted} | ({_LEASES} if name else _RESOURCES)

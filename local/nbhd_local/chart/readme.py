@@ -26,6 +26,14 @@ helm install nbhd charts/nbhd-united --namespace nbhd-system --create-namespace 
 helm test nbhd --namespace nbhd-system
 ```
 
+To see it work without any account, with Azure, Stripe and Telegram emulated in the cluster (their image is
+`docker build --target local`):
+
+```
+helm install nbhd charts/nbhd-united --namespace nbhd-system --create-namespace \\
+  --set local.enabled=true --set router.persistence.enabled=false
+```
+
 ## What an install makes
 
 Rendered with `ci/minimal-values.yaml`. Other values add PodDisruptionBudgets (more than one replica),
