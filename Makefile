@@ -23,10 +23,10 @@ node: tools ## An empty cluster with a real node that runs containers (root, Deb
 	$(RUN) -m nbhd_local node
 
 test: lint test-tools ## Everything that CI runs
-	$(RUN) -m pytest -n 2 --dist worksteal -m "not all_faults" tests
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not all_faults" tests
 
 faults: tools ## The whole kill matrix: every service killed before and after each of its effects (half an hour)
-	$(RUN) -m pytest -n 2 --dist worksteal tests/faults
+	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
 
 unit: $(VENV)/.synced ## Tests that need no cluster, in seconds
 	$(RUN) -m pytest -n 2 tests/unit

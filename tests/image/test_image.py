@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 from nbhd_local import image, tools
 from tests.image.conftest import Image
 
-pytestmark = pytest.mark.timeout(1500)  # the first build on a machine makes a base image and downloads all wheels
+# The first build on a machine makes a base image and downloads all wheels.
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("image")]
 
 TOOLS = re.compile(
     r"(apt|apt-.+|dpkg|dpkg-.+|pip[\d.]*|uv|gcc.*|g\+\+.*|cc|c\+\+|ld|ld\.(bfd|gold)|as|make|perl.*|git|curl|wget|sudo|su)"

@@ -22,6 +22,8 @@ from nbhd_local.demo_node import command
 from nbhd_local.installed import NAMESPACE
 from nbhd_local.node import Node
 
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("the installed platform")]
+
 INSIDE = Path(__file__).parent / "inside" / "story_installed.py"
 Call = tuple[str, str]  # verb, group/resource
 
@@ -46,14 +48,12 @@ def lived(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield node, done.stdout + done.stderr, done.returncode
 
 
-@pytest.mark.timeout(900)
 def test_everything_inside_holds(lived: tuple[Node, str, int]) -> None:
     _, shown, code = lived
     print(shown)
     assert code == 0, shown[-6000:]
 
 
-@pytest.mark.timeout(900)
 def test_every_right_is_used_and_no_call_is_refused(lived: tuple[Node, str, int]) -> None:
     node, *_ = lived
     used, refused = calls(node)
