@@ -317,13 +317,13 @@ ROWS: list[tuple[str, Callable[[Edges], Awaitable[str]], str]] = [
     ("Azure says a code that nobody knows", azure_refuses(418, "Teapot"), "AwaitingLink AwaitingLink"),
     (
         "Azure forbids it by a policy",
-        azure_refuses(403, "RequestDisallowedByPolicy"),
+        azure_refuses(403, "RequestDisallowedByPolicy", times=3),
         "Stalled RequestDisallowedByPolicy: Exempt the Cell's resource group",
     ),
-    ("Azure lacks the group", azure_refuses(404, "ResourceGroupNotFound"), "Create the Cell's resource group"),
+    ("Azure lacks the group", azure_refuses(404, "ResourceGroupNotFound", times=3), "Create the Cell's resource group"),
     (
         "Azure calls it invalid",
-        azure_refuses(400, "InvalidRequestContent"),
+        azure_refuses(400, "InvalidRequestContent", times=3),
         "Stalled InvalidRequestContent: Azure said",
     ),
     # kubectl

@@ -57,6 +57,7 @@ EFFECTS = [
     Effect("operator", "operator→kubernetes", "PATCH", _TENANT, "setting the finalizer"),
     Effect("operator", "operator→kubernetes", "PATCH", r"/status$", "the first status"),
     Effect("operator", "operator→kubernetes", "PATCH", r"/status$", "the fourth status", nth=4),
+    Effect("operator", "operator→kubernetes", "POST", r"/events$", "posting an Event"),
     Effect("operator", "azure", "PUT", r"/userAssignedIdentities/", "making the identity"),
     Effect("operator", "azure", "PUT", r"^/secrets/", "setting the secret"),
     Effect("operator", "azure", "PUT", r"/roleAssignments/", "assigning the role"),

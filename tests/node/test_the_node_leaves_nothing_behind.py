@@ -117,11 +117,20 @@ def test_however_it_ends_nothing_is_left_and_a_start_brings_live_pods_back(tmp_p
             node.cluster.kubectl("wait", "pod", pod["name"], restarted, "--timeout=60s")
             node.cluster.kubectl("wait", "pod", pod["name"], "--for=condition=Ready", "--timeout=60s")
             assert [one["metadata"]["uid"] for one in node.cluster.get("pods")["items"]] == [pod["uid"]], how
-            answer = node.cluster.kubectl("exec", pod["name"], "--", "/probe", "get", "http://web.default/")
-            assert answer == f"from {pod['name']}\n", how
+            assert answer(node, pod["name"]) == f"from {pod['name']}\n", how
         assert _server(kubeconfig) == _server(node.cluster.kubeconfig.read_text())
     finally:
         node.stop()
+
+
+def answer(node: Node, pod: str) -> str:
+    """What the Service answers, once kube-proxy knows that its Pod is ready again: nobody tells when it does."""
+    deadline = time.monotonic() + 30
+    while True:
+        done = node.cluster.try_kubectl("exec", pod, "--", "/probe", "get", "http://web.default/")
+        if done.returncode == 0 or time.monotonic() > deadline:
+            return done.stdout
+        assert "connection refused" in done.stderr, done.stderr
 
 
 def _server(kubeconfig: str) -> list[str]:
