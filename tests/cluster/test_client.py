@@ -84,6 +84,7 @@ async def test_the_finalizer_is_set_and_removed_on_the_version_that_was_seen(
     assert held.metadata.finalizers == (FINALIZER,)
     with pytest.raises(ApiException):
         await as_operator.add_finalizer(seen)
+    assert await as_operator.add_finalizer(held) == held  # another replica was quicker
     await asyncio.to_thread(cluster.kubectl, "-n", namespace, "delete", "tenant", "fin", "--wait=false")
     deleting = await as_operator.get(namespace, "fin")
     assert deleting is not None

@@ -176,7 +176,12 @@ class Tenants(Objects[Tenant]):
         return Tenant.parse(raw)
 
     async def add_finalizer(self, seen: Tenant) -> Tenant:
-        """Sets our finalizer, on exactly the version that was seen; 409 or 422 when there is a newer one."""
+        """Sets our finalizer, on exactly the version that was seen; 409 or 422 when there is a newer one.
+
+        Nothing happens if it is there: the API server would keep it twice.
+        """
+        if FINALIZER in seen.metadata.finalizers:
+            return seen
         return await self._patch_finalizers(seen, [*seen.metadata.finalizers, FINALIZER])
 
     async def remove_finalizer(self, seen: Tenant) -> None:
