@@ -144,7 +144,9 @@ def _clock(settings: LocalSettings) -> Clock:
 async def _signing_keys(settings: LocalSettings) -> dict[str, object]:
     """The keys that the cluster signs ServiceAccount tokens with, as Entra fetches them from the cluster's issuer."""
     async with await connect(settings.kubeconfig) as api:
-        found: dict[str, object] = json.loads(await client.OpenidApi(api).get_service_account_issuer_open_id_keyset())
+        keys = client.OpenidApi(api)
+        answer = await keys.get_service_account_issuer_open_id_keyset_without_preload_content()
+        found: dict[str, object] = json.loads(await answer.read())
         return found
 
 

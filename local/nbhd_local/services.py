@@ -35,13 +35,14 @@ class Service:
     environment: Mapping[str, str] = field(repr=False)
     ready_url: str
     log: Path
+    arguments: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Starts the process and waits until it is ready. Raises ``ServiceError``."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *child.command(sys.executable, "-m", self.module),
+                *child.command(sys.executable, "-m", self.module, *self.arguments),
                 env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

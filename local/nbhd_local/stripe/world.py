@@ -91,9 +91,15 @@ class StripeWorld:
 
     def sell(self, lookup_key: str, *, cents: int, name: str, description: str, price_id: str) -> None:
         """A product with a monthly price whose id is known beforehand, which Stripe itself would not allow."""
-        product = add_product(self._account, {"name": name, "description": description})
-        given = {"currency": "usd", "unit_amount": cents, "recurring": {"interval": "month"}, "lookup_key": lookup_key}
-        add_price(self._account, {**given, "product": product["id"], "id": price_id})
+        with self._account.changes():
+            product = add_product(self._account, {"name": name, "description": description})
+            given = {
+                "currency": "usd",
+                "unit_amount": cents,
+                "recurring": {"interval": "month"},
+                "lookup_key": lookup_key,
+            }
+            add_price(self._account, {**given, "product": product["id"], "id": price_id})
 
     # Where events go
 
