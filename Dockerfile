@@ -39,7 +39,7 @@ RUN set -eu; \
       /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/2to3* /usr/local/include \
       /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /usr/share/perl* \
       /usr/lib/*/gconv \
-      /var/cache/* /var/log/* /tmp/* /root/.[!.]*; \
+      /var/cache/* /var/log/* /tmp/* ~/.[!.]*; \
     find /var/lib/dpkg -type f ! -name status ! -name '*.list' -delete; \
     find /usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete; \
     find / -xdev -type d -name __pycache__ -prune -exec rm -rf {} +; \

@@ -7,7 +7,6 @@ No maintainer script runs; nothing outside the cache changes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbhd_local.tools import ToolError, cache_dir
+from nbhd_local.tools import ToolError, cache_dir, locked
 
 __all__ = ["DebianError", "Unpacked", "missing", "sources", "unpacked"]
 
@@ -88,7 +87,7 @@ def unpacked(*packages: str) -> Unpacked:
     home = cache_dir() / "debian" / f"{min(packages)}-{key}"
     root = home / "root"
     home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "lock"):
+    with locked(home / "lock"):
         if not root.exists():
             _fetch(sorted(set(packages)), home)
     return Unpacked(root)
@@ -158,7 +157,7 @@ def _fetch(packages: list[str], home: Path) -> None:
 
 def _update(home: Path) -> None:
     lists = _lists()
-    with _locked(lists.with_name("lists.lock")):
+    with locked(lists.with_name("lists.lock")):
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         done = _run(["apt-get", "update"], home)
     if done.returncode:
@@ -183,13 +182,6 @@ def _release() -> str:
 
 def _joined(folders: list[Path], rest: str) -> str:
     return os.pathsep.join([*(str(folder) for folder in folders if folder.is_dir()), *([rest] if rest else [])])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _say(text: str) -> None:

