@@ -29,9 +29,6 @@ from nbhd_local.telegram import TelegramWorld
 from nbhd_local.web import LOOPBACK
 from nbhd_local.world import DESCRIPTIONS, PRICES
 
-# The two pages are for a browser that comes by `kubectl port-forward`, so they are on the Pod's loopback.
-STRIPE_PAGES, TELEGRAM_PAGE = 8448, 8449
-
 
 def _port(listen: str) -> str:
     if not listen.rpartition(":")[2].isdigit():
@@ -54,6 +51,9 @@ class LocalSettings(Settings):
     vault: Listen = Field(validation_alias="NBHD_LOCAL_VAULT_LISTEN")
     stripe: Listen = Field(validation_alias="NBHD_LOCAL_STRIPE_LISTEN")
     telegram: Listen = Field(validation_alias="NBHD_LOCAL_TELEGRAM_LISTEN")
+    # The two pages are for a browser that comes by `kubectl port-forward`, so they are on the Pod's loopback.
+    stripe_pages: Listen = Field("127.0.0.1:8448", validation_alias="NBHD_LOCAL_STRIPE_PAGES_LISTEN")
+    telegram_page: Listen = Field("127.0.0.1:8449", validation_alias="NBHD_LOCAL_TELEGRAM_PAGE_LISTEN")
     stripe_webhook: str = Field(validation_alias="NBHD_LOCAL_STRIPE_WEBHOOK_URL")
     operator: str = Field(validation_alias="NBHD_LOCAL_AZURE_SUBJECT")
     tenant_id: str = Field(validation_alias="AZURE_TENANT_ID")
@@ -114,7 +114,7 @@ async def _emulate(stack: contextlib.AsyncExitStack, settings: LocalSettings) ->
         host=settings.host,
         port=_number(settings.telegram),
         web_host=LOOPBACK,
-        web_port=TELEGRAM_PAGE,
+        web_port=_number(settings.telegram_page),
     )
     stripe = StripeWorld(
         authority,
@@ -125,7 +125,7 @@ async def _emulate(stack: contextlib.AsyncExitStack, settings: LocalSettings) ->
         host=settings.host,
         port=_number(settings.stripe),
         pages_host=LOOPBACK,
-        pages_port=STRIPE_PAGES,
+        pages_port=_number(settings.stripe_pages),
     )
     for plan, price in (("basic", settings.price_basic), ("plus", settings.price_plus)):
         name = f"Private assistant, {plan}"

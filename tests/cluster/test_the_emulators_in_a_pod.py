@@ -48,7 +48,8 @@ class Emulated:
 async def emulated(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Emulated]:
     """The process with what the chart would give it, on loopback."""
     certificate, key = authority(tmp_path)
-    ports = {name: free_port() for name in ("ARM", "ENTRA", "VAULT", "STRIPE", "TELEGRAM", "HEALTH")}
+    names = ("ARM", "ENTRA", "VAULT", "STRIPE", "STRIPE_PAGES", "TELEGRAM", "TELEGRAM_PAGE", "HEALTH")
+    ports = {name: free_port() for name in names}
     stripe_key = f"sk_test_{secrets.token_urlsafe(24)}"
     environment = {
         **{f"NBHD_LOCAL_{name}_LISTEN": f"0.0.0.0:{port}" for name, port in ports.items() if name != "HEALTH"},
