@@ -188,3 +188,23 @@ def test_a_cell_cannot_move(person: As) -> None:
         "patch", "cell", "cell", "--type=merge", "-p", '{"spec":{"resourceGroup":"h"}}'
     )
     assert person("patch", "cell", "cell", "--type=merge", "-p", '{"spec":{"unschedulable":true}}') == "ok"
+
+
+def test_only_the_operator_writes_the_status_of_plans(
+    person: As, service: Callable[[str], As], break_glass: As
+) -> None:
+    plan = {
+        "apiVersion": "nbhd.united/v1alpha1",
+        "kind": "Plan",
+        "metadata": {"name": "sold"},
+        "spec": {"image": "registry.example/openclaw@sha256:" + "0" * 64},
+    }
+    assert person.create(plan) == "ok"
+    counted = {"apiVersion": plan["apiVersion"], "kind": "Plan", "metadata": plan["metadata"], "status": {"tenants": 1}}
+    refused = "status of Plans and Cells is written by the operator only"
+    for other in ("webhooks", "router"):
+        assert "cannot patch resource" in service(other).apply(counted, status=True)
+    assert refused in person.apply(counted, status=True)
+    assert service("operator").apply(counted, manager="nbhd-operator", status=True) == "ok"
+    assert break_glass.apply(counted, status=True) == "ok"
+    assert person("label", "plan", "sold", "shelf=top") == "ok"

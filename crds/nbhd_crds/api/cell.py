@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nbhd_crds.api.meta import ApiModel, KubernetesObject, Rule
+from nbhd_crds.api.meta import CONDITIONS_SCHEMA, ApiModel, Condition, KubernetesObject, Rule, Time
 
 _RESOURCE_ID = r"^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+(/[^/]+/[^/]+)+$"
 
@@ -61,6 +61,47 @@ class CellSpec(ApiModel):
     unschedulable: Annotated[bool, Field(description="True: no new tenants are placed here.")] = False
 
 
+class Quota(ApiModel):
+    """How much of something Azure gives, and how much of it is used."""
+
+    used: Annotated[int, Field(description="In use, by anybody.", ge=0)]
+    limit: Annotated[int, Field(description="What Azure allows.", ge=0)]
+
+
+class Orphan(ApiModel):
+    """Something in the cell that carries our tags, or lies where only ours do, and belongs to no Tenant."""
+
+    kind: Annotated[str, Field(description="identity, secret, roleAssignment or containerApp.", max_length=32)]
+    name: Annotated[str, Field(description="Azure name, such as nbhd-3f5a9c.", max_length=128)]
+    created: Annotated[Time | None, Field(description="When Azure says that it was made.")] = None
+
+
+class CellStatus(ApiModel):
+    """What the operator found in the cell."""
+
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that was acted on.")] = None
+    tenants: Annotated[int | None, Field(description="Tenants that live in the cell.")] = None
+    role_assignments: Annotated[
+        Quota | None, Field(description="Role assignments of the subscription: what bounds the number of tenants.")
+    ] = None
+    cores: Annotated[Quota | None, Field(description="vCPUs of the Container Apps environment.")] = None
+    orphan_count: Annotated[int | None, Field(description="How many orphans there are.")] = None
+    orphans: Annotated[
+        tuple[Orphan, ...],
+        Field(
+            description="The first of them by kind and name. Nothing is removed unless a person asks for it.",
+            max_length=50,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ] = ()
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(
+            description="Ready, Reconciling, Stalled, Schedulable.", max_length=8, json_schema_extra=CONDITIONS_SCHEMA
+        ),
+    ] = ()
+
+
 class Cell(KubernetesObject):
     """A place in Azure where tenants can live: subscription, resource group, environment, vault."""
 
@@ -68,3 +109,4 @@ class Cell(KubernetesObject):
     plural: ClassVar[str] = "cells"
 
     spec: CellSpec
+    status: CellStatus = CellStatus()

@@ -18,6 +18,12 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 FINALIZER = f"{GROUP}/finalizer"
 ALLOW_DELETE_ANNOTATION = f"{GROUP}/allow-delete"
+RECONCILE_POLICY_ANNOTATION = f"{GROUP}/reconcile-policy"
+"""On a Tenant, or on a Plan for all its Tenants: manage (default), plan, skip or detach-on-delete."""
+TAKE_OVER_ANNOTATION = f"{GROUP}/take-over"
+"""On a Cell: the claim of another cluster that is gone, as the Cell's condition quotes it. Ours replaces it."""
+REMOVE_ORPHANS_ANNOTATION = f"{GROUP}/remove-orphans"
+"""On a Cell: a time until which the request counts, then the Azure names of the orphans to remove, all by spaces."""
 
 # The kind of rule in a CRD's x-kubernetes-validations: a CEL expression and what a person reads when it is false.
 Rule = dict[str, str]
@@ -89,6 +95,13 @@ class Reference(ApiModel):
     """Points at another of our objects in the same namespace."""
 
     name: Annotated[str, Field(description="Name of the object.", min_length=1, max_length=253)]
+
+
+CONDITIONS_SCHEMA: dict[str, Any] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+}
+"""How a list of conditions merges: by type."""
 
 
 class KubernetesObject(ApiModel):

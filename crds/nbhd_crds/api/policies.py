@@ -37,6 +37,7 @@ def policies(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) ->
         ("tenant-owners", _rule(["tenants"], ["CREATE", "UPDATE"]), _owners(namespace)),
         ("tenant-status-owners", _rule(["tenants/status"], ["UPDATE"]), _status_owners(namespace)),
         ("tenant-paid-deletion", _rule(["tenants"], ["DELETE"]), _paid_deletion()),
+        ("supply-status-owners", _rule(["plans/status", "cells/status"], ["UPDATE"]), _supply_status_owners(namespace)),
     ]
     if tenants:
         parts.append(("tenants-namespace-deletion", _namespace_rule(tenants), _namespace_deletion(tenants)))
@@ -153,6 +154,20 @@ def _status_owners(namespace: str) -> dict[str, Any]:
                 "reason": "Forbidden",
             }
         ],
+    }
+
+
+def _supply_status_owners(namespace: str) -> dict[str, Any]:
+    same = "dyn(object).?status.orValue({}) == dyn(oldObject).?status.orValue({})"
+    return {
+        "validations": [
+            {
+                "expression": f"{_is('operator', namespace)} || ({same})",
+                "message": "status of Plans and Cells is written by the operator only;"
+                f" members of {BREAK_GLASS_GROUP} may override",
+                "reason": "Forbidden",
+            }
+        ]
     }
 
 

@@ -18,7 +18,7 @@ LEASE = "nbhd-operator"
 _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
     "operator": [
         (["tenants"], [*_READ, "patch"]),
-        (["tenants/status"], ["patch"]),
+        (["tenants/status", "plans/status", "cells/status"], ["patch"]),
         (["plans", "cells"], ["list", "watch"]),
     ],
     "webhooks": [(["tenants"], ["get", "list", "create", "patch"])],

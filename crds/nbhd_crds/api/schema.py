@@ -39,12 +39,22 @@ class _Kind:
             {"name": "Lookup keys", "type": "string", "jsonPath": ".spec.lookupKeys"},
             {"name": "CPU", "type": "string", "jsonPath": ".spec.cpu"},
             {"name": "Memory", "type": "string", "jsonPath": ".spec.memory"},
+            {"name": "Tenants", "type": "integer", "jsonPath": ".status.tenants"},
+            {"name": "Updated", "type": "integer", "jsonPath": ".status.updated"},
+            _REASON,
             _AGE,
         ],
         "Cell": [
             {"name": "Location", "type": "string", "jsonPath": ".spec.location"},
             {"name": "Resource group", "type": "string", "jsonPath": ".spec.resourceGroup"},
-            {"name": "Unschedulable", "type": "boolean", "jsonPath": ".spec.unschedulable"},
+            {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+            {
+                "name": "Schedulable",
+                "type": "string",
+                "jsonPath": '.status.conditions[?(@.type=="Schedulable")].reason',
+            },
+            {"name": "Tenants", "type": "integer", "jsonPath": ".status.tenants"},
+            {"name": "Orphans", "type": "integer", "jsonPath": ".status.orphanCount"},
             _AGE,
         ],
     }
@@ -106,7 +116,7 @@ def crd(kind: type[KubernetesObject]) -> Schema:
                 message = f"{name}.{part} must be a model"
                 raise TypeError(message)
             properties[part] = structural(annotation)
-    if "status" in properties:
+    if name == "Tenant":
         # Not looked at yet: kstatus, and so Flux and Argo CD, must not take a new object for a finished one.
         properties["status"]["default"] = {"observedGeneration": -1}
     version: Schema = {

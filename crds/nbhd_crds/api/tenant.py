@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from nbhd_crds.api.meta import ApiModel, Condition, KubernetesObject, Reference, Rule, Time
+from nbhd_crds.api.meta import CONDITIONS_SCHEMA, ApiModel, Condition, KubernetesObject, Reference, Rule, Time
+from nbhd_crds.api.plan import Runtime
 
 ID_PATTERN = r"^[a-z0-9]{8,20}$"
 
@@ -144,6 +145,23 @@ class AppliedCredentials(ApiModel):
     webhook_key: Annotated[str, Field(description="Id of the key of the webhook secret.", max_length=32)]
 
 
+class PlannedChange(ApiModel):
+    """One change in Azure that is due and is not made: by the reconcile policy, or before its turn."""
+
+    resource: Annotated[
+        str, Field(description="identity, secret, roleAssignment or containerApp.", min_length=1, max_length=32)
+    ]
+    action: Annotated[Literal["Create", "Update", "Remove", "Start", "Stop"], Field(description="What would be done.")]
+    paths: Annotated[
+        tuple[Annotated[str, Field(max_length=256)], ...],
+        Field(
+            description="Where it differs from what is wanted.",
+            max_length=32,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ] = ()
+
+
 class TenantStatus(ApiModel):
     """What is, as last observed."""
 
@@ -170,13 +188,22 @@ class TenantStatus(ApiModel):
     revision: Annotated[
         str | None, Field(description="Newest revision of the app that took messages once.", max_length=128)
     ] = None
+    runtime: Annotated[Runtime | None, Field(description="What the container was last made from.")] = None
+    planned: Annotated[
+        tuple[PlannedChange, ...],
+        Field(
+            description="Changes in Azure that are due and are not made.",
+            max_length=8,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ] = ()
     inputs_hash: Annotated[str | None, Field(description="Hash of all inputs that were applied.", max_length=64)] = None
     conditions: Annotated[
         tuple[Condition, ...],
         Field(
-            description="Ready, Reconciling, Stalled, BillingCurrent, Linked, SecretsReady, AppReady.",
+            description="Ready, Reconciling, Stalled, BillingCurrent, Linked, SecretsReady, AppReady, UpToDate.",
             max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            json_schema_extra=CONDITIONS_SCHEMA,
         ),
     ] = ()
 
