@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from nbhd_crds.api import Tenant
+from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_crds.client import GoneError, Tenants
 from nbhd_crds.clock import Clock
-from nbhd_operator import events, reconcile
+from nbhd_operator import events, preview, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.finding import Finding
+from nbhd_operator.policy import Policy
 from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Release, Remove, Rest, Start, Step, Stop
 from nbhd_operator.resources import ContainerApp
 from nbhd_operator.resources.base import State
@@ -78,9 +80,10 @@ class Looker:
 
         Raises ``ChangedError``, ``GoneError``, ``errors.Fault`` or what the API server's client raises.
         """
+        decide = preview.decide if look.situation.ruling.policy is Policy.PLAN else reconcile.decide
         done: set[str] = set()
         while True:
-            step = reconcile.decide(look.situation, look.seen, look.answered)
+            step = decide(look.situation, look.seen, look.answered)
             if isinstance(step, Rest):
                 return step
             if isinstance(step, Apply | Remove) and look.recalled:
@@ -136,8 +139,8 @@ class Looker:
         """A step that writes to Azure."""
         await self._confirm(look)
         task = look.situation.task
-        if task is None:
-            raise LookupError("a step in Azure needs a task")
+        if task is None or not look.situation.ruling.manages:
+            raise LookupError("a change in Azure needs a task, and leave to make it")
         if look.drifted:
             look.drifted = False
             self._record(look.tenant, events.drifted(step.paths if isinstance(step, Apply) else ()))
@@ -180,6 +183,7 @@ class Looker:
             fresh.metadata.uid == seen.metadata.uid
             and fresh.metadata.generation == seen.metadata.generation
             and fresh.deleting == seen.deleting
+            and _policy(fresh) == _policy(seen)
         )
         if not same or fresh.status != seen.status:
             raise ChangedError
@@ -194,6 +198,10 @@ class Looker:
     def _must_lead(self) -> None:
         if not self._may_act():
             raise ChangedError
+
+
+def _policy(tenant: Tenant) -> str | None:
+    return tenant.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION)
 
 
 def names(key: Key) -> dict[str, object]:
