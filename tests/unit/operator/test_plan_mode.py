@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.api.meta import FINALIZER, RECONCILE_POLICY_ANNOTATION
+from nbhd_operator.cache import Key
+from nbhd_operator.rollout import canonical
+from tests.unit.operator import make
+from tests.unit.operator.conftest import Stage
 from tests.unit.operator.memory import KINDS, Small, changed_image, said
+from tests.unit.operator.test_controller import SERVED
 
 NAME = "nbhd-anna00000000"
 ALL = {kind: {NAME} for kind in KINDS}
@@ -251,3 +256,40 @@ async def test_a_policy_set_in_the_middle_of_a_look_stops_it(small: Small) -> No
     small.store.edit(preferences={"timeZone": "Europe/Berlin"})
     await small.settle()
     assert small.azure.state() == before
+
+
+async def test_what_azure_really_answers_is_no_difference(stage: Stage) -> None:
+    """The same on the real SDKs, with a status that was lost: what is there is recognised for what it was made from."""
+    stage.store.put(make.tenant(**SERVED))
+    first = stage.operator()
+    await stage.phase("Ready")
+    await first.kill()
+    stage.store.put(
+        make.tenant(**SERVED, meta={"annotations": {RECONCILE_POLICY_ANNOTATION: "plan"}})
+    )  # status is lost
+    writes = stage.world.writes
+    planning = stage.operator()
+    found = await stage.phase("Ready")
+    assert said(found, "UpToDate") == ("True", "Applied")
+    assert found.status.runtime == canonical(make.plan().spec.runtime)
+    await planning.kill()
+
+    stage.store.put(make.tenant(**SERVED))
+    later = stage.operator()
+    key = Key("ns", "basic")
+    later.cache.plans[key] = make.plan(cpu="2", memory="4Gi", cooldown="2m", model="openai/gpt-5")
+    adopted = await stage.until(lambda t: t and said(t, "UpToDate") == ("False", "WaitingForTurn"))
+    assert adopted.status.runtime == found.status.runtime
+    assert adopted.status.planned[0].paths == (
+        "properties.template.containers.openclaw.env.OPENCLAW_CONFIG_JSON.value",
+        "properties.template.containers.openclaw.resources.cpu",
+        "properties.template.containers.openclaw.resources.memory",
+        "properties.template.scale.cooldownPeriod",
+    )
+    assert stage.world.writes == writes
+
+    later.cache.turns[key] = frozenset({Key("ns", "anna")})
+    later.queue.add(Key("ns", "anna"))
+    changed = await stage.until(lambda t: t and said(t, "UpToDate") == ("True", "Applied"))
+    assert changed.status.runtime == canonical(later.cache.plans[key].spec.runtime)
+    assert stage.world.writes == writes + 1
