@@ -157,16 +157,17 @@ def _plan(tenant: Tenant, cache: Cache) -> tuple[Plan | None, Finding | None]:
 def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, Runtime | None]:
     """What a container is made from, and what it would be made from if it were the tenant's turn.
 
-    A new container, or one of a tenant that comes from another Plan, is not made to wait. A plan that is only shown
-    shows what the whole change would be.
+    A new container is not made to wait, nor is a tenant who chose another Plan; who was moved to one by a change of the
+    Plans is. A plan that is only shown shows what the whole change would be.
     """
     tenant, plan, own = base.tenant, base.plan, base.tenant.status.runtime
     if plan is None:
         return own, None
     new = canonical(plan.spec.runtime)
-    theirs = tenant.status.plan == plan.metadata.name
+    status = tenant.status
+    chose = status.plan != plan.metadata.name and status.observed_generation != tenant.metadata.generation
     turn = key_of(tenant) in cache.turns.get(key_of(plan), ())
-    if aim is not Aim.SERVE or own in (None, new) or not theirs or not base.ruling.manages or turn:
+    if aim is not Aim.SERVE or own in (None, new) or chose or not base.ruling.manages or turn:
         return new, None
     return own, new
 
