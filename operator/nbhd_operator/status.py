@@ -152,7 +152,9 @@ def _made_from(situation: Situation, rest: Rest, app: State | None) -> Runtime |
     if situation.aim is not Aim.SERVE or task is None:
         return None
     if situation.ruling.manages:
-        return task.runtime if before or app else None
+        # A first container does not wait for a turn, so it is enough to tell once it is up, or does not come up.
+        done = app is not None and rest.outcome is not Outcome.PROGRESS
+        return task.runtime if before or done else None
     return container_app.runtime(app.body) if app and before is None else None
 
 

@@ -242,7 +242,7 @@ own_changes: st.SearchStrategy[Act] = st.one_of(
 )
 
 
-@settings(QUICK, max_examples=30)
+@settings(QUICK, max_examples=20)
 @given(st.lists(st.tuples(own_changes, st.integers(0, 12)), max_size=14))
 def test_never_are_more_containers_replaced_at_a_time_than_the_plan_allows(history: list[tuple[Act, int]]) -> None:
     async def run() -> None:
