@@ -101,9 +101,7 @@ def _present(default: Any) -> Any:
 
 def crd(kind: type[KubernetesObject]) -> Schema:
     """The CustomResourceDefinition of one kind."""
-    name: str = getattr(kind, "kind")  # noqa: B009 - a class variable of the concrete kinds
-    plural: str = getattr(kind, "plural")  # noqa: B009
-    fields = kind.model_fields
+    name, plural, fields = kind.kind, kind.plural, kind.model_fields
     properties: Schema = {
         "apiVersion": {"type": "string", "description": "Version of this API."},
         "kind": {"type": "string", "description": "Kind of this object."},
