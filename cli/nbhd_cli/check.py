@@ -11,12 +11,13 @@ import datetime
 import sys
 from collections.abc import Iterable, Sequence
 
-from nbhd_cli import diagnosis, listing
+from nbhd_cli import diagnosis
 from nbhd_cli.access import Access, Json
 from nbhd_cli.diagnosis import Finding
 from nbhd_cli.errors import FOUND, CommandError, LateError
 from nbhd_cli.follow import follow
 from nbhd_cli.output import age, document, say, table
+from nbhd_cli.states import state
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import PROBE_ANNOTATION
 
@@ -72,11 +73,11 @@ async def wake(
 ) -> int:
     """Has the containers of the named Tenants, or of all that are Ready, asked whether they take messages."""
     found = await access.some(Tenant, names, selector)
-    ready = [tenant for tenant in found if listing.state(tenant) == "Ready" and diagnosis.policy(tenant) != "skip"]
+    ready = [tenant for tenant in found if state(tenant) == "Ready" and diagnosis.policy(tenant) != "skip"]
     for tenant in found if names else ():
         if tenant not in ready:
-            state = diagnosis.policy(tenant) if listing.state(tenant) == "Ready" else listing.state(tenant)
-            raise CommandError(f'tenant "{tenant.metadata.name}" cannot be woken: it is {state}')
+            why = diagnosis.policy(tenant) if state(tenant) == "Ready" else state(tenant)
+            raise CommandError(f'tenant "{tenant.metadata.name}" cannot be woken: it is {why}')
     slots = asyncio.Semaphore(_AT_A_TIME)
 
     async def one(tenant: Tenant) -> Finding | None:
@@ -92,7 +93,7 @@ async def _woken(access: Access, tenant: Tenant, *, timeout: int, now: datetime.
     await access.annotate(tenant, {PROBE_ANNOTATION: request})
 
     def over(seen: Tenant | None) -> bool:
-        return seen is None or seen.status.probed == request or listing.state(seen) != "Ready"
+        return seen is None or seen.status.probed == request or state(seen) != "Ready"
 
     try:
         after = await follow(access, name, over, timeout=timeout, tell=lambda _: None)

@@ -7,7 +7,7 @@ https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/#adding-shell-co
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
 import sys
 
 import click
@@ -17,7 +17,8 @@ from nbhd_cli.options import Suggest, Target
 
 _NO_FILES = 4
 """What kubectl takes as: suggest no file names."""
-_PATIENCE = 5.0
+_PATIENCE = 3  # seconds
+_GROUP = "nbhd.united"
 VARIABLE = "_KUBECTL_NBHD_COMPLETE"
 """By this environment variable a shell's script asks the program itself."""
 
@@ -51,19 +52,17 @@ def names(plural: str, *, prefixed: str = "") -> Suggest:
 
 
 def _fetch(target: Target, plural: str) -> list[str]:
+    """Asks kubectl, which answers in a tenth of the time that it takes to load a client of our own."""
+    flags = {"namespace": target.namespace, "context": target.context, "kubeconfig": target.kubeconfig}
+    command = ["kubectl", "get", f"{plural}.{_GROUP}", "--output=name", f"--request-timeout={_PATIENCE}s"]
+    command += [f"--{name}={value}" for name, value in flags.items() if value]
     try:
-        return asyncio.run(asyncio.wait_for(_list(target, plural), _PATIENCE))
-    except Exception:  # noqa: BLE001, RUF100 - see above
+        done = subprocess.run(  # noqa: S603 - no shell, and kubectl is whose plugin we are
+            command, capture_output=True, text=True, timeout=2 * _PATIENCE, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
         return []
-
-
-async def _list(target: Target, plural: str) -> list[str]:
-    from nbhd_cli.access import connected
-    from nbhd_crds.api import Cell, Plan, Tenant
-
-    (kind,) = [kind for kind in (Tenant, Plan, Cell) if kind.plural == plural]
-    async with connected(target) as access:
-        return [item["metadata"]["name"] for item in await access.raw(kind)]
+    return [line.rpartition("/")[2] for line in done.stdout.splitlines()]
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from nbhd_cli.access import Access
 from nbhd_cli.errors import LateError
-from nbhd_cli.listing import state
+from nbhd_cli.states import state
 from nbhd_crds.api import Tenant
 from nbhd_crds.client import Meta, Watch
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Iterable
-from typing import get_args
 
 from nbhd_cli.access import Access, Json
-from nbhd_cli.errors import WrongUsageError
 from nbhd_cli.output import NONE, age, document, say, table
+from nbhd_cli.states import chosen, order, state
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.meta import GROUP
-from nbhd_crds.api.tenant import Phase
 from nbhd_crds.identity import account_code
-
-PHASES: tuple[str, ...] = get_args(Phase)
-UNSEEN = "Unknown"
-"""The state of a Tenant that the operator has not looked at."""
-STATES = (UNSEEN, *PHASES)
 
 
 async def show(access: Access, *, states: str, selector: str, output: str, now: datetime.datetime) -> None:
@@ -37,26 +30,6 @@ async def show(access: Access, *, states: str, selector: str, output: str, now: 
         sys.stdout.write(rows(tenants, now, namespaces=not access.namespace, wide=output == "wide"))
     else:
         say(f"No tenants found in {access.where}.")
-
-
-def chosen(states: str) -> frozenset[str]:
-    """The states that a person named, in any case. Raises ``WrongUsageError``."""
-    known = {one.lower(): one for one in STATES}
-    given = [one.strip() for one in states.split(",") if one.strip()]
-    unknown = [one for one in given if one.lower() not in known]
-    if unknown:
-        raise WrongUsageError(f'"{unknown[0]}" is no state; they are {", ".join(STATES)}')
-    return frozenset(known[one.lower()] for one in given)
-
-
-def state(tenant: Tenant) -> str:
-    """The phase, or that there is none yet."""
-    return "Deleting" if tenant.deleting else tenant.status.phase or UNSEEN
-
-
-def order(tenant: Tenant) -> tuple[int, str, str]:
-    """Along the life of a subscription; ``Stalled`` comes last."""
-    return STATES.index(state(tenant)), tenant.metadata.namespace, tenant.metadata.name
 
 
 def rows(tenants: Iterable[Tenant], now: datetime.datetime, *, namespaces: bool, wide: bool) -> str:

@@ -352,7 +352,7 @@ def _one_namespace(named: tuple[str, ...], target: Target) -> None:
 
 
 def _states() -> list[click.shell_completion.CompletionItem[str]]:
-    from nbhd_cli.listing import STATES
+    from nbhd_cli.states import STATES
 
     return [click.shell_completion.CompletionItem(state.lower()) for state in STATES]
 

@@ -11,8 +11,8 @@ from nbhd_cli import diagnosis
 from nbhd_cli.access import Access, Json, explain, title
 from nbhd_cli.errors import FOUND, CommandError
 from nbhd_cli.follow import follow, rested
-from nbhd_cli.listing import state
 from nbhd_cli.output import say
+from nbhd_cli.states import state
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.meta import ALLOW_DELETE_ANNOTATION
 from nbhd_crds.api.policies import PAID

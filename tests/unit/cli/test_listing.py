@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nbhd_cli.errors import WrongUsageError
-from nbhd_cli.listing import STATES, chosen, order, rows, state
+from nbhd_cli.listing import rows
+from nbhd_cli.states import STATES, chosen, order, state
 from nbhd_crds.identity import account_code
 from tests.unit.cli.make import DIGEST, NOW, ago, condition, tenant
 
