@@ -73,10 +73,10 @@ async def wake(
 ) -> int:
     """Has the containers of the named Tenants, or of all that are Ready, asked whether they take messages."""
     found = await access.some(Tenant, names, selector)
-    ready = [tenant for tenant in found if state(tenant) == "Ready" and diagnosis.policy(tenant) != "skip"]
+    ready = [tenant for tenant in found if _can_wake(tenant)]
     for tenant in found if names else ():
         if tenant not in ready:
-            why = diagnosis.policy(tenant) if state(tenant) == "Ready" else state(tenant)
+            why = "not looked after" if state(tenant) == "Ready" else state(tenant)
             raise CommandError(f'tenant "{tenant.metadata.name}" cannot be woken: it is {why}')
     slots = asyncio.Semaphore(_AT_A_TIME)
 
@@ -86,6 +86,11 @@ async def wake(
 
     findings = [finding for finding in await asyncio.gather(*map(one, ready)) if finding]
     return report(findings, len(ready), access, output, now)
+
+
+def _can_wake(tenant: Tenant) -> bool:
+    current = tenant.condition("UpToDate")
+    return state(tenant) == "Ready" and not (current and current.reason == "Skipped")
 
 
 async def _woken(access: Access, tenant: Tenant, *, timeout: int, now: datetime.datetime) -> Finding | None:

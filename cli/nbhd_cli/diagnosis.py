@@ -10,7 +10,7 @@ import datetime
 from dataclasses import dataclass
 
 from nbhd_crds.api import Cell, Condition, Plan, Tenant
-from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION, KubernetesObject
+from nbhd_crds.api.meta import KubernetesObject
 
 PATIENCE = datetime.timedelta(minutes=20)
 """How long something may be under way: Azure alone may take 15 minutes to let an identity read its secret."""
@@ -39,8 +39,6 @@ class Finding:
 
 def of_tenant(tenant: Tenant, changed: datetime.datetime | None, now: datetime.datetime) -> Finding | None:
     """What is wrong with a Tenant; ``changed`` is when people or other services last wrote it."""
-    if policy(tenant) == "skip":
-        return None
     meta = tenant.metadata
     if tenant.status.observed_generation != meta.generation and _older(changed, UNSEEN, now):
         return _finding(
@@ -91,11 +89,6 @@ def unanswered(tenant: Tenant, seconds: int, now: datetime.datetime) -> Finding:
     return _finding(tenant, "NoAnswer", message, _next(tenant, "NoAnswer"), now)
 
 
-def policy(tenant: Tenant) -> str:
-    """What the Tenant itself asks for; its Plan may ask for something else where this is empty."""
-    return tenant.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION, "")
-
-
 def _older(since: datetime.datetime | None, than: datetime.timedelta, now: datetime.datetime) -> bool:
     return since is not None and now - since > than
 
@@ -130,6 +123,7 @@ _NEXT = {
     "NoCell": "kubectl get cells -n {namespace}",
     "Orphans": "kubectl nbhd orphans {name} -n {namespace}",
     "PlanAmbiguous": "kubectl get plans -n {namespace}",
+    "Planned": "kubectl nbhd plan {name} -n {namespace}",
     "PlanNotFound": "kubectl get plans -n {namespace}",
     "ProvisioningFailed": "kubectl nbhd plan -n {namespace}",
     "RolloutStopped": "kubectl nbhd plan plan/{name} -n {namespace}",

@@ -16,6 +16,7 @@ from nbhd_crds.api import Plan, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION, KubernetesObject
 
 MANAGE, PLAN = "manage", "plan"
+_HELD = ("Drifted", "Planned", "WaitingForTurn")
 Key = tuple[str, str]
 
 
@@ -108,7 +109,7 @@ def policy(tenant: Tenant, plans: Mapping[Key, Plan]) -> str:
 def is_due(tenant: Tenant) -> bool:
     """Whether something is to be changed that is not being changed."""
     current = tenant.condition("UpToDate")
-    return bool(tenant.status.planned) or (current is not None and current.status == "False")
+    return bool(tenant.status.planned) or (current is not None and current.reason in _HELD)
 
 
 def plan_rows(plans: Iterable[Plan], *, namespaces: bool) -> str:

@@ -101,7 +101,8 @@ def _present(default: Any) -> Any:
 
 def crd(kind: type[KubernetesObject]) -> Schema:
     """The CustomResourceDefinition of one kind."""
-    name, plural, fields = kind.kind, kind.plural, kind.model_fields
+    name, plural = kind.kind, kind.plural
+    fields = kind.model_fields
     properties: Schema = {
         "apiVersion": {"type": "string", "description": "Version of this API."},
         "kind": {"type": "string", "description": "Kind of this object."},

@@ -40,7 +40,8 @@ TAKEN = condition("Linked", "False", "ChatTaken", "The chat belongs to tenants/b
         tenant("a", condition("UpToDate", "False", "Planned")),
         tenant("a", condition("UpToDate", "False", "WaitingForTurn")),
         tenant("a", MOVING, metadata={"deletionTimestamp": ago(minutes=3)}),
-        tenant("a", STALLED, metadata={"annotations": {"nbhd.united/reconcile-policy": "skip"}}),
+        tenant("a", condition("UpToDate", "Unknown", "Skipped")),
+        tenant("a", condition("UpToDate", "False", "RollingOut")),
     ],
     ids=lambda one: one.status.phase,
 )

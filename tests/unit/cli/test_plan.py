@@ -19,6 +19,7 @@ CHANGES = [
 def test_due_is_what_is_planned_or_not_up_to_date() -> None:
     assert not is_due(tenant())
     assert not is_due(tenant("a", condition("UpToDate", "True", "UpToDate")))
+    assert not is_due(tenant("a", condition("UpToDate", "False", "RollingOut")))
     assert is_due(tenant("a", condition("UpToDate", "False", "WaitingForTurn")))
     assert is_due(tenant("a", status={"planned": CHANGES}))
 
