@@ -31,8 +31,8 @@ async def show(access: Access, names: tuple[str, ...], *, selector: str, output:
         raise CommandError(f'tenant "{name}" not found in {access.where}')
     findings = [found for raw in tenants if (found := diagnosis.of_tenant(Tenant.parse(raw), changed(raw), now))]
     if not names and not selector:
-        supply: list[Plan | Cell] = [*await access.all(Plan), *await access.all(Cell)]
-        findings += [finding for found in supply for finding in diagnosis.of_supply(found)]
+        findings += [finding for plan in await access.all(Plan) for finding in diagnosis.of_plan(plan)]
+        findings += [finding for cell in await access.all(Cell) for finding in diagnosis.of_cell(cell, now)]
     return report(findings, len(tenants), access, output, now)
 
 

@@ -67,20 +67,32 @@ def of_tenant(tenant: Tenant, changed: datetime.datetime | None, now: datetime.d
     return None
 
 
-def of_supply(found: Plan | Cell) -> list[Finding]:
-    """What is wrong with a Plan or a Cell."""
-    conditions = {condition.type: condition for condition in found.status.conditions}
-    stalled, schedulable = conditions.get("Stalled"), conditions.get("Schedulable")
-    findings = []
-    if stalled and stalled.status == "True":
-        findings.append(_told(found, stalled))
-    elif schedulable and schedulable.status == "False" and schedulable.reason != "Unschedulable":
-        findings.append(_told(found, schedulable))
-    if isinstance(found, Cell) and found.status.orphan_count:
-        count = found.status.orphan_count
+def of_plan(plan: Plan) -> list[Finding]:
+    """What is wrong with a Plan; a rollout may take its time."""
+    return [_told(plan, condition) for condition in plan.status.conditions if _is(condition, "Stalled", "True")]
+
+
+def of_cell(cell: Cell, now: datetime.datetime) -> list[Finding]:
+    """What is wrong with a Cell."""
+    wrong = [condition for condition in cell.status.conditions if _is_wrong(condition, now)]
+    ready = any(_is(condition, "Ready", "True") for condition in cell.status.conditions)
+    full = [condition for condition in cell.status.conditions if _is(condition, "Schedulable", "False")]
+    if ready and not cell.spec.unschedulable:  # else it takes nobody for another reason
+        wrong += full
+    findings = [_told(cell, condition) for condition in wrong[:1]]
+    if count := cell.status.orphan_count:
         message = f"What is in Azure and belongs to no Tenant, and may cost money: {count}."
-        findings.append(_finding(found, "Orphans", message, _next(found, "Orphans"), None))
+        findings.append(_finding(cell, "Orphans", message, _next(cell, "Orphans"), None))
     return findings
+
+
+def _is(condition: Condition, kind: str, status: str) -> bool:
+    return (condition.type, condition.status) == (kind, status)
+
+
+def _is_wrong(condition: Condition, now: datetime.datetime) -> bool:
+    slow = _is(condition, "Reconciling", "True") and _older(condition.last_transition_time, PATIENCE, now)
+    return slow or _is(condition, "Stalled", "True")
 
 
 def unanswered(tenant: Tenant, seconds: int, now: datetime.datetime) -> Finding:

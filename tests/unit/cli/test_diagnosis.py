@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nbhd_cli import check
-from nbhd_cli.diagnosis import Finding, of_supply, of_tenant
+from nbhd_cli.diagnosis import Finding, of_cell, of_plan, of_tenant
 from nbhd_crds.api import Tenant
 from tests.unit.cli.make import NOW, ago, cell, condition, plan, raw_tenant, tenant
 
@@ -26,6 +26,7 @@ def found(one: Tenant, changed: datetime.datetime | None = None) -> Finding:
 STALLED = condition("Stalled", "True", "NoCell", "Create a Cell in this namespace.")
 MOVING = condition("Reconciling", "True", "Provisioning", "Being made.")
 SLOW = condition("Reconciling", "True", "RoleSpreading", "Azure is spreading it.", since=ago(minutes=45))
+READY = condition("Ready", "True", "Claimed")
 TAKEN = condition("Linked", "False", "ChatTaken", "The chat belongs to tenants/bob.")
 
 
@@ -106,7 +107,7 @@ def test_when_a_tenant_was_changed_does_not_count_its_status() -> None:
 
 
 def test_a_rollout_that_stopped() -> None:
-    (finding,) = of_supply(plan("basic", condition("Stalled", "True", "RolloutStopped", "ada does not come up.")))
+    (finding,) = of_plan(plan("basic", condition("Stalled", "True", "RolloutStopped", "ada does not come up.")))
     assert (finding.title, finding.reason) == ("plan/basic", "RolloutStopped")
     assert finding.advice == "kubectl nbhd plan plan/basic -n tenants"
 
@@ -115,21 +116,26 @@ def test_a_rollout_that_stopped() -> None:
     ("conditions", "reasons"),
     [
         ([], []),
-        ([condition("Schedulable", "True", "Schedulable")], []),
-        ([condition("Schedulable", "False", "Unschedulable")], []),
-        ([condition("Schedulable", "False", "CoresExhausted")], ["CoresExhausted"]),
-        (
-            [condition("Stalled", "True", "CellClaimed"), condition("Schedulable", "False", "CellClaimed")],
-            ["CellClaimed"],
-        ),
+        ([READY, condition("Schedulable", "True", "Room")], []),
+        ([READY, condition("Schedulable", "False", "CoresExhausted")], ["CoresExhausted"]),
+        ([condition("Ready", "False", "Claiming"), condition("Schedulable", "False", "Claiming")], []),
+        ([condition("Reconciling", "True", "Http503")], []),
+        ([condition("Reconciling", "True", "Http503", since=ago(hours=1))], ["Http503"]),
+        ([condition("Stalled", "True", "CellClaimed"), condition("Ready", "False", "CellClaimed")], ["CellClaimed"]),
     ],
 )
 def test_a_cell(conditions: list[dict[str, Any]], reasons: list[str]) -> None:
-    assert [finding.reason for finding in of_supply(cell("east", *conditions, orphanCount=0))] == reasons
+    assert [finding.reason for finding in of_cell(cell("east", *conditions, orphanCount=0), NOW)] == reasons
+
+
+def test_a_cell_that_a_person_closed_is_not_full() -> None:
+    closed = cell("east", READY, condition("Schedulable", "False", "Unschedulable"))
+    closed = closed.model_copy(update={"spec": closed.spec.model_copy(update={"unschedulable": True})})
+    assert of_cell(closed, NOW) == []
 
 
 def test_orphans_cost_money() -> None:
-    (finding,) = of_supply(cell(orphanCount=3))
+    (finding,) = of_cell(cell(orphanCount=3), NOW)
     assert (finding.reason, finding.advice) == ("Orphans", "kubectl nbhd orphans east -n tenants")
 
 
