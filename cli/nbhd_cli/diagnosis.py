@@ -45,7 +45,7 @@ def of_tenant(tenant: Tenant, changed: datetime.datetime | None, now: datetime.d
             tenant,
             "NotObserved",
             "The operator has not acted on the last change: see whether it runs and leads.",
-            "kubectl get pods --all-namespaces --selector app.kubernetes.io/component=operator",
+            "kubectl get pods --all-namespaces --selector app.kubernetes.io/name=operator",
             changed,
         )
     for kind, status, reason in (
