@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nbhd_crds.api import Cell, Entitlement, Plan, Runtime, Tenant
-from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION
 from nbhd_crds.identity import Keyring
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.claims import chat_owner, id_owner
@@ -29,6 +29,7 @@ from nbhd_operator.settings import Platform
 
 TEMPLATE_VERSION = 1
 """Raise it when a new operator writes other resources from the same inputs: every tenant is then looked at again."""
+_ASKED = 64
 
 
 class Aim(Enum):
@@ -123,6 +124,12 @@ def settled(situation: Situation) -> bool:
     if provides and FINALIZER not in tenant.metadata.finalizers:
         return False
     return not any(c.status == "True" and c.type == "Reconciling" for c in status.conditions)
+
+
+def probe_asked(tenant: Tenant) -> str | None:
+    """The last request that the container be asked whether it answers, as status will repeat it."""
+    asked = tenant.metadata.annotations.get(PROBE_ANNOTATION)
+    return asked[:_ASKED] if asked else None
 
 
 def _with(base: Situation, **changes: object) -> Situation:
@@ -222,6 +229,7 @@ def _hash(
         "plan": base.plan.metadata.name if base.plan else None,
         "runtime": runtime.wire() if runtime and aim is Aim.SERVE else None,
         "awaited": awaited.wire() if awaited else None,
+        "probe": probe_asked(base.tenant) if aim is Aim.SERVE else None,
         "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
         "keys": dict(bundle.keys) if bundle else None,
         "platform": vars(platform),

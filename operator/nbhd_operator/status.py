@@ -22,7 +22,7 @@ from nbhd_operator.reasons import APPLIED, APPLYING, ROLLING_OUT, WAITING_FOR_TU
 from nbhd_operator.reconcile import Outcome, Rest, in_force
 from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
 from nbhd_operator.resources.base import Seen, State
-from nbhd_operator.situation import Aim, Situation
+from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
 _BY_STATE = {
@@ -97,6 +97,7 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
             "credentials",
             "previous_credentials",
             "revision",
+            "probed",
             "runtime",
         )
     )
@@ -126,6 +127,7 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
             "endpoint": container_app.endpoint(app.body),
             "chat_id": task.chat_id,
             "revision": rest.serving,
+            "probed": probe_asked(situation.tenant),
         }
     return facts
 
