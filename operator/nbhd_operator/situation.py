@@ -210,7 +210,7 @@ def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
         return Aim.SERVE if linked.status == "True" else Aim.PREPARE
     if (right.state, right.reason) == ("Ended", RETENTION_OVER):
         return Aim.REMOVE
-    made = tenant.status.identity or tenant.status.secret_id or tenant.status.endpoint
+    made = tenant.status.cell  # written down before anything is made
     return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
 
 

@@ -232,6 +232,15 @@ def test_whatever_happens_all_comes_to_rest_and_is_as_wanted(history: list[tuple
     asyncio.run(run())
 
 
+async def test_from_nothing_to_served_it_takes_a_finalizer_and_two_statuses() -> None:
+    small = Small()
+    for number in range(10):
+        small.add(f"t{number}", 100 + number)
+    await small.settle()
+    assert small.store.writes == 30
+    assert small.plans.writes <= 3
+
+
 own_changes: st.SearchStrategy[Act] = st.one_of(
     st.builds(_change_plan, st.just("basic"), st.none(), plan_images),
     st.builds(
