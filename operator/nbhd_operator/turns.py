@@ -53,8 +53,8 @@ class Turns:
             begun = time.monotonic()
             well = await self.round()
             spent = time.monotonic() - begun
-            pause = self._pause if well else pause * 2
-            await asyncio.sleep(min(max(pause, spent * _SHARE), _LONGEST))
+            pause = self._pause if well else min(pause * 2, _LONGEST)
+            await asyncio.sleep(max(pause, min(spent * _SHARE, _LONGEST)))
 
     async def round(self) -> bool:
         """All Plans that something stirred since the last round. False: some failed, and are left to the next one."""
