@@ -25,7 +25,7 @@ from nbhd_operator import events, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.deadlines import Deadlines
-from nbhd_operator.errors import ROLE_PROPAGATION, Fault, Retryable, Terminal, Waiting
+from nbhd_operator.errors import ROLE_PROPAGATION, Denied, Fault, Retryable, Terminal, Waiting
 from nbhd_operator.finding import Finding
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
@@ -43,6 +43,7 @@ _PATIENCE = 60  # polls after which a thing is looked at less often
 _SLOW = 20  # polls after which status says what is waited for
 _VISIBLE = 5  # failures in a row after which a passing fault is shown in status
 _REFUSED = 5  # refusals that we saw ourselves before a deadline counts: the clock may have jumped
+_DENIED = 9  # refusals, about four minutes: a right of our own may still be spreading
 _KEEP_SEEN = 60.0  # seconds
 _GOOD = ("settled", "progress", "gone")  # outcomes of a look that did what it should
 
@@ -208,7 +209,8 @@ class Controller:
         self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
-        if self._queue.attempts(key) < _SLOW:
+        rest = reconcile.patience(rest, look.seen, self._now())
+        if self._queue.attempts(key) < _SLOW and not rest.late:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)
         self._plan_next(key, look.situation, rest)
@@ -369,7 +371,9 @@ class Controller:
         return outcome
 
     def _overdue(self, key: Key, look: _Look, fault: Fault) -> bool:
-        """True when a role assignment had its time, counted from what Azure recorded."""
+        """True when a right had its time to spread: a role assignment's is counted from what Azure recorded."""
+        if isinstance(fault, Denied):
+            return self._queue.attempts(key) >= _DENIED
         if not isinstance(fault, Waiting) or self._queue.attempts(key) < _REFUSED:
             return False
         role = look.seen.get(RoleAssignment.kind)
@@ -382,7 +386,8 @@ class Controller:
         if rest.at_once:
             self._queue.add(key)
         elif rest.outcome is Outcome.PROGRESS:
-            self._queue.retry(key, self._pace.poll if self._queue.attempts(key) < _PATIENCE else self._pace.long_poll)
+            seldom = rest.late or self._queue.attempts(key) >= _PATIENCE
+            self._queue.retry(key, self._pace.long_poll if seldom else self._pace.poll)
         elif rest.outcome is Outcome.STALLED:
             if situation.task is not None:  # without one only a change in Kubernetes helps, and that wakes us
                 self._queue.retry(key, self._pace.stalled)
