@@ -55,7 +55,7 @@ async def test_every_case_ends_right(
     cluster: Cluster,
     namespace: str,
     tmp_path: Path,
-    table: Callable[[str], None],
+    azure_table: Callable[[str], None],
 ) -> None:
     wrong: list[str] = []
     turn = asyncio.Semaphore(_AT_ONCE)
