@@ -68,7 +68,7 @@ async def test_every_case_ends_right(
             except Exception as error:  # every row is to be seen, not only the first that fails
                 wrong.append(f"{what}: {error!r}")
             else:
-                table(f"{what:75} right after {time.monotonic() - begun:.1f} s")
+                azure_table(f"{what:86} right after {time.monotonic() - begun:.1f} s")
 
     async with platform(tmp_path, cluster, namespace) as running:
         lives = running.lives()
