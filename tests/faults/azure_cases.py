@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from nbhd_crds.api import Tenant
 from nbhd_local.azure.state import Age
+from nbhd_local.traffic import Rule
 from nbhd_local.waiting import eventually
 from tests.faults.azure_platform import DELAYS, Life, settled
 
@@ -178,6 +179,37 @@ async def the_group_is_missing(life: Life) -> None:
     await life.end()
 
 
+async def the_watch_goes_silent(life: Life) -> None:
+    """The watch is open and carries nothing: what is new is found by the next list."""
+    gate = life.platform.world.gates["operator→kubernetes"]
+    gate.silent = True
+    await life.pass_through("make")
+    await life.pass_through("remove")
+    gate.silent = False
+    await life.pass_through("return")
+    await life.end()
+
+
+async def the_api_server_fails(life: Life) -> None:
+    """The API server refuses, cuts connections, and calls a failure what it did."""
+    gate = life.platform.world.gates["operator→kubernetes"]
+    making = asyncio.create_task(life.pass_through("make"))
+    for status in (500, 503, 429):
+        await _met(gate.fail_next("GET", ".", status, "ServiceUnavailable", times=2))
+        await _met(gate.fail_next("PATCH", ".", status, "ServiceUnavailable"))
+    await _met(gate.reset_next("PATCH", "."))
+    await making
+    removing = asyncio.create_task(life.pass_through("remove"))
+    await _met(gate.reset_next("GET", ".", times=2))
+    await _met(gate.fail_next("PATCH", ".", 500, "InternalError", after_commit=True))
+    await removing
+    await life.end()
+
+
+async def _met(rule: Rule) -> None:
+    await eventually(lambda: rule.spent, "the request that was to fail", 60)
+
+
 def _stalled(reason: str) -> Callable[[Tenant | None], bool]:
     def holds(tenant: Tenant | None) -> bool:
         found = tenant.condition("Stalled") if tenant else None
@@ -214,3 +246,5 @@ CASES: list[Case] = [
     the_right_is_missing,
 ]
 SLOW: list[Case] = [the_role_takes_a_minute, the_group_is_missing]
+ALONE: list[Case] = [the_watch_goes_silent, the_api_server_fails]
+"""These concern all tenants: one after the other, when the rest is over."""

@@ -27,7 +27,7 @@ from tests.faults.azure_calls import Stage
 
 DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
 _SCAN = "3"  # seconds between two scans of the cell
-_PATIENCE = 150.0
+_PATIENCE = 300.0
 
 
 class Life:
@@ -176,7 +176,7 @@ class Platform:
             async with self._looked:
                 self._seen = {tenant.metadata.name: tenant for tenant in found}
                 self._looked.notify_all()
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.5)
 
 
 def settled(phase: str) -> Callable[[Tenant | None], bool]:
@@ -195,17 +195,21 @@ def settled(phase: str) -> Callable[[Tenant | None], bool]:
 
 
 @contextlib.asynccontextmanager
-async def platform(folder: Path, cluster: Cluster, namespace: str) -> AsyncIterator[Platform]:
-    """Starts an operator that scans often, in a world where nothing runs but everything is well."""
+async def platform(folder: Path, cluster: Cluster, namespace: str, *, gates: bool) -> AsyncIterator[Platform]:
+    """Starts an operator that scans often, in a world where nothing runs but everything is well.
+
+    ``gates`` puts fault hooks on its way to the API server.
+    """
     group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": BREAK_GLASS_GROUP}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
     binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "oncall"}}
     cluster.apply(binding | {"roleRef": role, "subjects": [group]}, namespace=namespace)
     azure = {"run_containers": False, "healthy": True}
+    start = worlds.running(
+        folder, cluster=cluster, namespace=namespace, delays=DELAYS, only=(), gates=gates, azure_options=azure
+    )
     async with (
-        worlds.running(
-            folder, cluster=cluster, namespace=namespace, delays=DELAYS, only=(), azure_options=azure
-        ) as world,
+        start as world,
         await connect(cluster.kubeconfig) as api,
     ):
         api.set_default_header("Impersonate-User", "oncall")

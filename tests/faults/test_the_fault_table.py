@@ -18,7 +18,7 @@ import pytest
 from nbhd_local.cluster import Cluster
 from nbhd_operator.azure import Azure
 from tests.faults.azure_calls import CALLS, COVERING, FAULTS, LIVES, OF_A_CELL, ROWS, Call, Fault
-from tests.faults.azure_cases import CASES, SLOW, Case
+from tests.faults.azure_cases import ALONE, CASES, SLOW, Case
 from tests.faults.azure_platform import Life, Platform, platform
 
 _AT_ONCE = 64
@@ -43,15 +43,16 @@ def row(call: Call, fault: Fault) -> Case:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("rows", "cases"),
+    ("rows", "cases", "alone"),
     [
-        pytest.param(COVERING, CASES, id="covering"),
-        pytest.param(ROWS, [*CASES, *SLOW], id="all", marks=pytest.mark.all_faults),
+        pytest.param(COVERING, CASES, [], id="covering"),
+        pytest.param(ROWS, [*CASES, *SLOW], ALONE, id="all", marks=pytest.mark.all_faults),
     ],
 )
 async def test_every_case_ends_right(
     rows: Sequence[tuple[Call, Fault]],
     cases: Sequence[Case],
+    alone: Sequence[Case],
     cluster: Cluster,
     namespace: str,
     tmp_path: Path,
@@ -70,12 +71,14 @@ async def test_every_case_ends_right(
             else:
                 azure_table(f"{what:86} right after {time.monotonic() - begun:.1f} s")
 
-    async with platform(tmp_path, cluster, namespace) as running:
+    async with platform(tmp_path, cluster, namespace, gates=bool(alone)) as running:
         lives = running.lives()
         await asyncio.gather(
             *(noted(f"{call}: {fault}", row(call, fault), next(lives)) for call, fault in rows),
             *(noted(_title(case), case, next(lives)) for case in cases),
         )
+        for case in alone:
+            await noted(_title(case), case, next(lives))
         assert not wrong, "\n".join(wrong)
         await nothing_is_left(running)
         log = running.operator.log.read_text(errors="replace")
