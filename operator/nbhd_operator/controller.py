@@ -42,7 +42,7 @@ MANAGER = "nbhd-operator"
 _PATIENCE = 60  # polls after which a thing is looked at less often
 _SLOW = 20  # polls after which status says what is waited for
 _VISIBLE = 5  # failures in a row after which a passing fault is shown in status
-_REFUSED = 5  # refusals that we saw ourselves before a deadline counts: the clock may have jumped
+_REFUSED = 5  # looks of our own before a deadline counts: the clock may have jumped
 _DENIED = 9  # refusals, about four minutes: a right of our own may still be spreading
 _KEEP_SEEN = 60.0  # seconds
 _GOOD = ("settled", "progress", "gone")  # outcomes of a look that did what it should
@@ -209,7 +209,8 @@ class Controller:
         self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
-        rest = reconcile.patience(rest, look.seen, self._now())
+        if self._queue.attempts(key) >= _REFUSED:
+            rest = reconcile.patience(rest, look.seen, self._now())
         if self._queue.attempts(key) < _SLOW and not rest.late:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)
