@@ -358,7 +358,7 @@ class Controller:
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
             delay = self._queue.retry(key, self._pace.fault, at_least=after)
-            if self._queue.attempts(key) > _VISIBLE:
+            if self._queue.streak(key) > _VISIBLE:
                 message = f"Azure keeps refusing and is asked again. {fault.message}"
                 trouble = Finding("True", fault.reason, message)
             if trouble or look.situation.right != look.situation.tenant.status.entitlement:
@@ -374,7 +374,7 @@ class Controller:
     def _overdue(self, key: Key, look: _Look, fault: Fault) -> bool:
         """True when a right had its time to spread: a role assignment's is counted from what Azure recorded."""
         if isinstance(fault, Denied):
-            return self._queue.attempts(key) >= _DENIED
+            return self._queue.streak(key) >= _DENIED
         if not isinstance(fault, Waiting) or self._queue.attempts(key) < _REFUSED:
             return False
         role = look.seen.get(RoleAssignment.kind)
