@@ -1,4 +1,4 @@
-"""The running operator between kopf's start-up and clean-up: clients, cache, queue, election, workers, drift scan.
+"""The running operator between kopf's start-up and clean-up: clients, cache, queue, election, workers, scans.
 
 ``handlers.py`` drives it. It begins with complete lists, so that no decision about two Tenants is made while one
 of them is still unknown. Then it leads at once, or stands by with a warm cache until it is elected: one that stands by
@@ -20,6 +20,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, Plan, Tenant
+from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_crds.api.roles import LEASE
 from nbhd_crds.client import Leases, Objects, Tenants, connect
 from nbhd_crds.clock import clock
@@ -37,6 +38,7 @@ from nbhd_operator.progress import stuck
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.situation import assess
+from nbhd_operator.turns import Turns
 from nbhd_operator.watches import Watches
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,14 @@ class Runtime:
             record=self._recorder.record,
             may_act=lambda: self._election is None or self._election.leading,
         )
+        self._turns = Turns(
+            cache=self.cache,
+            plans=self._plans,
+            wake=self.queue.add,
+            clock=now,
+            record=self._recorder.record,
+            may_act=lambda: self._election is None or self._election.leading,
+        )
         self._drift = DriftScan(
             cache=self.cache,
             azure=azure,
@@ -142,7 +152,13 @@ class Runtime:
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
-            for work in (*forever, self.controller.deadlines.run(), self._drift.run(), self._recorder.run())
+            for work in (
+                *forever,
+                self.controller.deadlines.run(),
+                self._turns.run(),
+                self._drift.run(),
+                self._recorder.run(),
+            )
         ]
         for task in tasks:
             task.add_done_callback(self._ended)
@@ -184,13 +200,16 @@ class Runtime:
             self._add(key, Priority.BACKLOG if event is None else Priority.LIVE)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
-        """A Plan changed: it may decide for any Tenant beside it."""
+        """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
         key = key_of(plan)
+        before = self.cache.plans.get(key)
         if event == "DELETED":
             self.cache.plans.pop(key, None)
         else:
             self.cache.plans[key] = plan
-        self._wake(key.namespace)
+        self.cache.stir(key)
+        if event == "DELETED" or before is None or not _alike(before, plan):
+            self._wake(key.namespace)
 
     def on_cell(self, event: str | None, cell: Cell) -> None:
         """A Cell changed: it may decide for any Tenant beside it."""
@@ -229,3 +248,11 @@ class Runtime:
         plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
         for key in self.cache.replace(await self._tenants.list(namespace), plans, cells, known):
             self._add(key, Priority.BACKLOG)
+        for key in self.cache.plans:
+            self.cache.stir(key)
+
+
+def _alike(one: Plan, other: Plan) -> bool:
+    """True if both decide the same for their Tenants."""
+    policies = [plan.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION) for plan in (one, other)]
+    return one.metadata.uid == other.metadata.uid and one.spec == other.spec and policies[0] == policies[1]

@@ -25,9 +25,10 @@ from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
-from nbhd_operator.controller import Controller, Pace
+from nbhd_operator.controller import Controller
 from nbhd_operator.events import Change
 from nbhd_operator.metrics import Metrics
+from nbhd_operator.pace import Pace
 from nbhd_operator.queue import Backoff, WorkQueue
 from nbhd_operator.resources.base import Place
 from nbhd_operator.settings import OperatorSettings
