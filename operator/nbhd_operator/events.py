@@ -22,8 +22,8 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from nbhd_crds.api import Tenant, TenantStatus
-from nbhd_crds.api.meta import API_VERSION
+from nbhd_crds.api import TenantStatus
+from nbhd_crds.api.meta import API_VERSION, KubernetesObject
 from nbhd_crds.client import micro_time
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.throttle import Bucket
@@ -92,17 +92,17 @@ class Recorder:
         self, post: Post, instance: str, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._post, self._instance, self._counts, self._clock = post, instance, metrics.events, clock
-        self._waiting: asyncio.Queue[tuple[Tenant, Change, datetime.datetime]] = asyncio.Queue(_WAITING)
+        self._waiting: asyncio.Queue[tuple[KubernetesObject, Change, datetime.datetime]] = asyncio.Queue(_WAITING)
         self._all = Bucket(_RATE, _BURST, clock)
         self._each: OrderedDict[str, Bucket] = OrderedDict()
 
-    def record(self, tenant: Tenant, change: Change) -> None:
-        """Will be posted, unless there are too many of this Tenant or of all of them."""
-        if not self._bucket(tenant.metadata.uid).take():
+    def record(self, regarding: KubernetesObject, change: Change) -> None:
+        """Will be posted, unless there are too many of this object or of all of them."""
+        if not self._bucket(regarding.metadata.uid).take():
             self._counts.labels("suppressed").inc()
             return
         try:
-            self._waiting.put_nowait((tenant, change, datetime.datetime.now(datetime.UTC)))
+            self._waiting.put_nowait((regarding, change, datetime.datetime.now(datetime.UTC)))
         except asyncio.QueueFull:
             self._counts.labels("suppressed").inc()
 
@@ -113,10 +113,10 @@ class Recorder:
 
     async def post_next(self) -> None:
         """Waits for a change and posts it."""
-        tenant, change, moment = await self._waiting.get()
+        regarding, change, moment = await self._waiting.get()
         try:
             await asyncio.sleep(self._all.reserve())
-            await self._post(tenant.metadata.namespace, self._body(tenant, change, moment))
+            await self._post(regarding.metadata.namespace, self._body(regarding, change, moment))
             self._counts.labels("posted").inc()
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._counts.labels("failed").inc()
@@ -137,8 +137,8 @@ class Recorder:
             self._each.popitem(last=False)
         return bucket
 
-    def _body(self, tenant: Tenant, change: Change, moment: datetime.datetime) -> Any:
-        meta = tenant.metadata
+    def _body(self, regarding: KubernetesObject, change: Change, moment: datetime.datetime) -> Any:
+        meta = regarding.metadata
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -152,7 +152,7 @@ class Recorder:
             "reportingInstance": self._instance[:128],
             "regarding": {
                 "apiVersion": API_VERSION,
-                "kind": Tenant.kind,
+                "kind": regarding.kind,
                 "name": meta.name,
                 "namespace": meta.namespace,
                 "uid": meta.uid,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -106,6 +106,8 @@ CONDITIONS_SCHEMA: dict[str, Any] = {
 
 class KubernetesObject(ApiModel):
     """An object with metadata; the kinds add ``spec`` and ``status``."""
+
+    kind: ClassVar[str]
 
     metadata: ObjectMeta = ObjectMeta()
 

@@ -81,6 +81,31 @@ class Objects(Generic[T]):
             if not token:
                 return found
 
+    async def apply_status(self, seen: T, status: Json, manager: str) -> T:
+        """Applies the whole status that ``manager`` owns.
+
+        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
+        ``GoneError`` if the object is not the one that was seen.
+        """
+        try:
+            raw = await self._api.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                seen.metadata.namespace,
+                self._plural,
+                seen.metadata.name,
+                _identified(seen) | {"status": dict(status)},
+                field_manager=manager,
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=_TIMEOUT,
+            )
+        except ApiException as error:
+            if is_not_found(error):
+                raise GoneError(seen.metadata.name) from error
+            raise
+        return self._kind.parse(raw)
+
 
 class Tenants(Objects[Tenant]):
     """Access to Tenants, with the writes that our services make."""
@@ -150,31 +175,6 @@ class Tenants(Objects[Tenant]):
         )
         return Tenant.parse(raw)
 
-    async def apply_status(self, seen: Tenant, status: Json, manager: str) -> Tenant:
-        """Applies the whole status that ``manager`` owns.
-
-        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
-        ``GoneError`` if the object is not the one that was seen.
-        """
-        try:
-            raw = await self._api.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                seen.metadata.namespace,
-                self._plural,
-                seen.metadata.name,
-                _identified(seen) | {"status": dict(status)},
-                field_manager=manager,
-                force=True,
-                _content_type=_APPLY,
-                _request_timeout=_TIMEOUT,
-            )
-        except ApiException as error:
-            if is_not_found(error):
-                raise GoneError(seen.metadata.name) from error
-            raise
-        return Tenant.parse(raw)
-
     async def add_finalizer(self, seen: Tenant) -> Tenant:
         """Sets our finalizer, on exactly the version that was seen; 409 or 422 when there is a newer one.
 
@@ -212,10 +212,10 @@ class Tenants(Objects[Tenant]):
         return Tenant.parse(raw)
 
 
-def _identified(seen: Tenant) -> dict[str, Any]:
+def _identified(seen: KubernetesObject) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": Tenant.kind,
+        "kind": seen.kind,
         "metadata": {
             "name": seen.metadata.name,
             "namespace": seen.metadata.namespace,
