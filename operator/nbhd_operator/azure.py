@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import aiohttp
 from azure.core.exceptions import AzureError
+from azure.core.rest import HttpRequest
 from azure.identity.aio import WorkloadIdentityCredential
 from azure.keyvault.secrets import KeyVaultSecret
 from azure.keyvault.secrets.aio import SecretClient
@@ -31,6 +32,7 @@ from nbhd_operator.throttle import ThrottledTransport
 
 APPS_API = "2026-07-01"
 VAULT_API = "2025-07-01"
+TAGS_API = "2021-04-01"
 _RECOVER_POLL = 1  # seconds; the SDK offers no single-request form of deleting and recovering
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 
@@ -190,6 +192,58 @@ class Azure:
         """Brings a softly deleted secret back."""
         with _faults():
             await self._vault(place).recover_deleted_secret(name, _polling_interval=_RECOVER_POLL)
+
+    # -- cells --------------------------------------------------------------------------------------------------------
+
+    async def get_group_tags(self, place: Place) -> dict[str, str]:
+        """Tags of the cell's resource group."""
+        found = await self._group_tags(place, HttpRequest("GET", "", params={"api-version": TAGS_API}))
+        return dict(found["properties"].get("tags") or {})
+
+    async def tag_group(self, place: Place, tags: dict[str, str]) -> None:
+        """Adds tags to the cell's resource group; others stay as they are."""
+        body = {"operation": "Merge", "properties": {"tags": tags}}
+        await self._group_tags(place, HttpRequest("PATCH", "", params={"api-version": TAGS_API}, json=body))
+
+    async def _group_tags(self, place: Place, request: HttpRequest) -> Body:
+        request.url = place.resource_id("Microsoft.Resources/tags/default") + request.url
+        with _faults():
+            response = await self._app_client(place).send_request(request)
+            response.raise_for_status()
+        return dict(response.json()) if response.status_code == 200 else {}
+
+    async def list_identities(self, place: Place) -> list[Body]:
+        """All identities of the cell's resource group."""
+        with _faults():
+            pages = self._identity_client(place).user_assigned_identities.list_by_resource_group(place.resource_group)
+            return [_wire_readonly(found) async for found in pages]
+
+    async def list_secrets(self, place: Place) -> list[Body]:
+        """All secrets of the cell's vault, without values."""
+        with _faults():
+            pages = self._vault(place).list_properties_of_secrets()
+            return [
+                {
+                    "name": found.name,
+                    "tags": found.tags or {},
+                    "enabled": found.enabled is not False,
+                    "created": found.created_on,
+                }
+                async for found in pages
+            ]
+
+    async def list_subscription_role_assignments(self, place: Place) -> list[Body]:
+        """All assignments in the cell's subscription, and those above it that count there."""
+        with _faults():
+            pages = self._role_client(place).role_assignments.list_for_subscription()
+            return [_wire_readonly(found) async for found in pages]
+
+    async def list_environment_usages(self, place: Place) -> list[Body]:
+        """What of the cell's Container Apps environment is in use, and the limits."""
+        parts = place.environment_id.split("/")
+        with _faults():
+            pages = self._app_client(place).managed_environment_usages.list(parts[4], parts[8])
+            return [_wire(found) async for found in pages]
 
     # -- clients ------------------------------------------------------------------------------------------------------
 

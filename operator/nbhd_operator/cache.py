@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import KubernetesObject
+from nbhd_operator.placement import UNSEEN, Candidate, Standing
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -43,6 +44,8 @@ class Cache:
         self.tenants: dict[Key, Tenant] = {}
         self.plans: dict[Key, Plan] = {}
         self.cells: dict[Key, Cell] = {}
+        self.standings: dict[Key, Standing] = {}
+        """What ``keeper.py`` found out about the Cells."""
         self._by_id: defaultdict[str, set[Key]] = defaultdict(set)
         self._by_chat: defaultdict[int, set[Key]] = defaultdict(set)
         self._placed: Counter[Key] = Counter()
@@ -114,6 +117,14 @@ class Cache:
         if tenant.spec.telegram is None:
             return []
         return self._others(self._by_chat.get(tenant.spec.telegram.chat_id, set()), tenant)
+
+    def candidates(self, namespace: str) -> list[Candidate]:
+        """The Cells of a namespace, with all that placing a Tenant there rests on."""
+        return [
+            Candidate(cell, self.standings.get(key, UNSEEN), self.placed(key))
+            for key, cell in self.cells.items()
+            if key.namespace == namespace
+        ]
 
     def placed(self, cell: Key) -> int:
         """How many Tenants live in the cell."""

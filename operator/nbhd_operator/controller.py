@@ -106,14 +106,15 @@ class Controller:
         metrics: Metrics,
         record: Callable[[Tenant, events.Change], None],
         may_act: Callable[[], bool] = lambda: True,
+        refused: Callable[[Situation, Fault], bool] = lambda *_: False,
         pace: Pace = _PACE,
     ) -> None:
         """``record`` takes what people should see; ``may_act`` is asked before each change, and says no to one who
-        leads no more.
+        leads no more; ``refused`` is told of each fault, and says whether it has made the cell another one.
         """
         self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
-        self._metrics, self._record, self._may_act = metrics, record, may_act
+        self._metrics, self._record, self._may_act, self._refused = metrics, record, may_act, refused
         self._suspects: set[Key] = set()
         self._outdated: set[Key] = set()  # to be read afresh before the next look
         self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}
@@ -340,6 +341,8 @@ class Controller:
     async def _failed(self, key: Key, look: _Look, fault: Fault) -> str:
         self._memory.pop(key, None)
         self._metrics.failed(fault.reason)
+        if self._refused(look.situation, fault):
+            self._queue.add(key)
         outcome, delay = "failed", 0.0
         trouble: Finding | None = None
         if isinstance(fault, Terminal) or self._overdue(key, look, fault):

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from nbhd_crds.api import Cell, Entitlement, Plan, Tenant
+from nbhd_crds.api import Entitlement, Plan, Tenant
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.identity import Keyring
-from nbhd_operator.cache import Cache, Key
+from nbhd_operator.cache import Cache
 from nbhd_operator.claims import chat_owner, id_owner
 from nbhd_operator.entitlement import RETENTION_OVER, entitlement, standing
 from nbhd_operator.finding import Finding
-from nbhd_operator.placement import cell_of
+from nbhd_operator.placement import Undecided, barrier, cell_of, must_move
 from nbhd_operator.plans import Unresolved, plan_of
 from nbhd_operator.resources.base import Bundle, Place, Task
 from nbhd_operator.resources.secret import bundle
@@ -42,6 +42,8 @@ class Aim(Enum):
     """Whatever exists is kept, and the app is stopped."""
     REMOVE = "remove"
     """Nothing may be left in Azure."""
+    MOVE = "move"
+    """Azure has no room where it was placed: nothing may be left there, then it is placed elsewhere."""
     RELEASE = "release"
     """Being deleted with nothing of its own in Azure: let Kubernetes delete it."""
 
@@ -59,6 +61,8 @@ class Situation:
     plan: Plan | None = None
     task: Task | None = None
     problem: Finding | None = None
+    waiting: Finding | None = None
+    """Set while something must be known before anything is done."""
     rival: Tenant | None = None
     """Another Tenant that this verdict rests on; to be read afresh before it counts."""
     inputs: str = ""
@@ -86,17 +90,26 @@ def assess(
         return _with(base, aim=aim, problem=plan_problem)
     if aim is Aim.LEAVE:
         return _with(base, aim=aim, inputs=_hash(base, aim, None, None, platform))
+    candidates = cache.candidates(namespace)
     try:
-        cell = cell_of(tenant, _cells(cache, namespace), lambda c: cache.placed(Key(namespace, c.metadata.name)))
-        place = Place.of(cell, platform)
+        at = cell_of(tenant, candidates, new=aim in (Aim.SERVE, Aim.PREPARE))
+        place = Place.of(at.cell, platform)
+    except Undecided as undecided:
+        return _with(base, aim=aim, waiting=undecided.finding)
     except Unresolved as problem:
         return _without_cell(base, aim, Finding("True", problem.reason, problem.message), platform)
     except ValueError as missing:
-        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{cell.metadata.name}: {missing}"))
+        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{at.name}: {missing}"))
+    forbidden, waiting = barrier(at)
+    if forbidden:
+        return _with(base, aim=aim, problem=forbidden)
+    if must_move(tenant, at, candidates):
+        aim = Aim.MOVE
     credentials = bundle(tenant, platform, dict(rings))
     chat = tenant.spec.telegram.chat_id if tenant.spec.telegram else None
     task = Task(tenant, place, platform, plan, chat, credentials)
-    return _with(base, aim=aim, task=task, inputs=_hash(base, aim, cell, credentials, platform))
+    inputs = _hash(base, aim, place, credentials, platform)
+    return _with(base, aim=aim, task=task, waiting=waiting, inputs=inputs)
 
 
 def settled(situation: Situation) -> bool:
@@ -141,10 +154,6 @@ def _plan(tenant: Tenant, cache: Cache) -> tuple[Plan | None, Finding | None]:
         return None, Finding("True", problem.reason, problem.message)
 
 
-def _cells(cache: Cache, namespace: str) -> list[Cell]:
-    return [cell for key, cell in cache.cells.items() if key.namespace == namespace]
-
-
 def _rights(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> tuple[Entitlement, Entitlement]:
     if tenant.deleting:
         deleted = Entitlement(state="Ended", reason="Deleted")
@@ -176,12 +185,12 @@ def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
     return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
 
 
-def _hash(base: Situation, aim: Aim, cell: Cell | None, credentials: Bundle | None, platform: Platform) -> str:
+def _hash(base: Situation, aim: Aim, place: Place | None, credentials: Bundle | None, platform: Platform) -> str:
     inputs = {
         "template": TEMPLATE_VERSION,
         "tenant": base.tenant.spec.wire(),
         "plan": [base.plan.metadata.name, base.plan.spec.wire()] if base.plan else None,
-        "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
+        "cell": vars(place) if place else None,
         "keys": dict(credentials.keys) if credentials else None,
         "platform": vars(platform),
         "right": [base.right.wire(), base.standing.wire()],

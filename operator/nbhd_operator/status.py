@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import datetime
 
-from nbhd_crds.api import Condition, Entitlement, Tenant, TenantStatus
+from nbhd_crds.api import Entitlement, Tenant, TenantStatus
 from nbhd_crds.api.tenant import AppliedCredentials, Phase
 from nbhd_operator.entitlement import RETENTION_OVER
-from nbhd_operator.finding import Finding
+from nbhd_operator.finding import Finding, condition
 from nbhd_operator.reconcile import Outcome, Rest, in_force
 from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
 from nbhd_operator.resources.base import Seen
@@ -54,7 +54,10 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
         "SecretsReady": secrets,
         "AppReady": app,
     }
-    conditions = tuple(_condition(tenant, kind, finding, now) for kind, finding in findings.items())
+    conditions = tuple(
+        condition(tenant.status.conditions, kind, finding, tenant.metadata.generation, now)
+        for kind, finding in findings.items()
+    )
     settled = rest.outcome is Outcome.SETTLED
     return tenant.status.model_copy(
         update={
@@ -75,10 +78,10 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
         ("endpoint", "chat_id", "identity", "secret_id", "credentials", "previous_credentials", "revision")
     )
     if rest.gone:
-        return nothing
+        return nothing | ({"cell": None} if situation.aim is Aim.MOVE else {})
     if task is None or situation.problem:
         return {}
-    if situation.aim is Aim.REMOVE:
+    if situation.aim in (Aim.REMOVE, Aim.MOVE):
         return {"endpoint": None, "revision": None}
     # A chat that is not ours any more must not be confirmed by two Tenants.
     facts: dict[str, object] = {} if situation.linked.status == "True" else {"chat_id": None}
@@ -156,19 +159,6 @@ def _billing(right: Entitlement) -> Finding:
 
 def _meaning(right: Entitlement) -> str:
     return _BY_REASON.get(right.reason, _BY_STATE[right.state])
-
-
-def _condition(tenant: Tenant, kind: str, finding: Finding, now: datetime.datetime) -> Condition:
-    before = tenant.condition(kind)
-    moved = before is None or before.status != finding.status
-    return Condition(
-        type=kind,
-        status=finding.status,
-        observed_generation=tenant.metadata.generation,
-        last_transition_time=now.replace(microsecond=0) if moved or before is None else before.last_transition_time,
-        reason=finding.reason,
-        message=finding.message[:1024],
-    )
 
 
 def _phase(situation: Situation, findings: dict[str, Finding]) -> Phase:

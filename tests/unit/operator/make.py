@@ -9,7 +9,8 @@ from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring, Purpose
-from nbhd_operator.cache import Cache
+from nbhd_operator.cache import Cache, key_of
+from nbhd_operator.placement import Standing
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation, assess
 
@@ -24,6 +25,8 @@ PLATFORM = Platform(
     subscription_id="sub",
     key_vault_name="vault",
 )
+OPEN = Standing(ours=True, residents=frozenset())
+"""Of a Cell that is ours, and empty."""
 _PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
 RINGS: dict[str, Keyring] = {
     purpose: Keyring(purpose, {"k1": bytes([number]) * 32}) for number, purpose in enumerate(_PURPOSES)
@@ -104,6 +107,7 @@ def cache(*tenants: Tenant, plans: tuple[Plan, ...] | None = None, cells: tuple[
     found = Cache()
     plans, cells = (plan(),) if plans is None else plans, (cell(),) if cells is None else cells
     found.replace(tenants, plans, cells, found.known())
+    found.standings = {key_of(one): OPEN for one in cells}
     return found
 
 
