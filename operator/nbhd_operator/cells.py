@@ -15,7 +15,7 @@ from nbhd_crds.api.cell import Quota
 from nbhd_crds.api.meta import TAKE_OVER_ANNOTATION
 from nbhd_operator.claims import Claim
 from nbhd_operator.errors import Fault
-from nbhd_operator.finding import Finding, condition
+from nbhd_operator.finding import Finding, conditions
 from nbhd_operator.inventory import Inventory
 from nbhd_operator.orphans import LISTED, Stray
 from nbhd_operator.placement import Standing
@@ -134,10 +134,8 @@ def report(cell: Cell, look: Look, tenants: int, now: datetime.datetime) -> Cell
             "orphans": tuple(stray.shown() for stray in look.strays[:LISTED]),
         }
     generation = cell.metadata.generation
-    conditions = tuple(
-        condition(before.conditions, kind, finding, generation, now) for kind, finding in findings.items()
-    )
-    return before.model_copy(update={"observed_generation": generation, "conditions": conditions, **facts})
+    told = conditions(findings, before.conditions, generation, now)
+    return before.model_copy(update={"observed_generation": generation, "conditions": told, **facts})
 
 
 def _kept(cell: Cell) -> Finding:

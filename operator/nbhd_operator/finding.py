@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nbhd_crds.api import Condition
+
+_MESSAGE = 1024
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,23 @@ class Finding:
     message: str
 
 
-def condition(
-    before: Iterable[Condition], kind: str, finding: Finding, generation: int, now: datetime.datetime
+def conditions(
+    findings: Mapping[str, Finding], before: Iterable[Condition], generation: int, now: datetime.datetime
+) -> tuple[Condition, ...]:
+    """The findings as conditions by type, computed from ``generation``; a time moves only when a status does."""
+    known = {condition.type: condition for condition in before}
+    return tuple(_condition(kind, finding, known.get(kind), generation, now) for kind, finding in findings.items())
+
+
+def _condition(
+    kind: str, finding: Finding, before: Condition | None, generation: int, now: datetime.datetime
 ) -> Condition:
-    """The condition that the finding makes; its transition time moves only with its status."""
-    last = next((one for one in before if one.type == kind), None)
-    same = last is not None and last.status == finding.status
+    same = before is not None and before.status == finding.status
     return Condition(
         type=kind,
         status=finding.status,
         observed_generation=generation,
-        last_transition_time=last.last_transition_time if same and last else now.replace(microsecond=0),
+        last_transition_time=before.last_transition_time if before and same else now.replace(microsecond=0),
         reason=finding.reason,
-        message=finding.message[:1024],
+        message=finding.message[:_MESSAGE],
     )

@@ -20,6 +20,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, Plan, Tenant
+from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.roles import LEASE
 from nbhd_crds.client import Leases, Objects, Tenants, connect, namespace_uid
 from nbhd_crds.clock import clock
@@ -38,6 +39,7 @@ from nbhd_operator.progress import stuck
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.situation import Situation, assess
+from nbhd_operator.turns import Turns
 from nbhd_operator.watches import Watches
 
 log = logging.getLogger(__name__)
@@ -102,6 +104,14 @@ class Runtime:
             may_act=may_act,
             refused=refused,
         )
+        self._turns = Turns(
+            cache=self.cache,
+            plans=self._plans,
+            wake=self.queue.add,
+            clock=now,
+            record=self._recorder.record,
+            may_act=may_act,
+        )
         self.keeper = Keeper(
             cache=self.cache,
             azure=azure,
@@ -158,7 +168,13 @@ class Runtime:
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
-            for work in (*forever, self.controller.deadlines.run(), self.keeper.run(), self._recorder.run())
+            for work in (
+                *forever,
+                self.controller.deadlines.run(),
+                self._turns.run(),
+                self.keeper.run(),
+                self._recorder.run(),
+            )
         ]
         for task in tasks:
             task.add_done_callback(self._ended)
@@ -200,25 +216,26 @@ class Runtime:
             self._add(key, Priority.BACKLOG if event is None else Priority.LIVE)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
-        """A Plan changed: it may decide for any Tenant beside it."""
+        """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
         key = key_of(plan)
         before = self.cache.plans.get(key)
         if event == "DELETED":
             self.cache.plans.pop(key, None)
         else:
             self.cache.plans[key] = plan
-        if event == "DELETED" or not _same(before, plan):
+        self.cache.stir(key)
+        if event == "DELETED" or before is None or not _alike(before, plan):
             self._wake(key.namespace)
 
     def on_cell(self, event: str | None, cell: Cell) -> None:
-        """A Cell changed: it may decide for any Tenant beside it."""
+        """A Cell changed: unless only its status did, it may decide for any Tenant beside it."""
         key = key_of(cell)
         before = self.cache.cells.get(key)
         if event == "DELETED":
             self.cache.cells.pop(key, None)
         else:
             self.cache.cells[key] = cell
-        if event == "DELETED" or not _same(before, cell):
+        if event == "DELETED" or before is None or not _alike(before, cell):
             self.keeper.changed(key)
             self._wake(key.namespace)
 
@@ -250,14 +267,14 @@ class Runtime:
         plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
         for key in self.cache.replace(await self._tenants.list(namespace), plans, cells, known):
             self._add(key, Priority.BACKLOG)
+        for key in self.cache.plans:
+            self.cache.stir(key)
 
 
-def _same(before: Plan | Cell | None, now: Plan | Cell) -> bool:
-    """True when at most the status is another: that is our own writing."""
-    if before is None:
-        return False
-    return (before.metadata.uid, before.metadata.annotations, before.spec) == (
-        now.metadata.uid,
-        now.metadata.annotations,
-        now.spec,
-    )
+def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:
+    """True if both decide the same: at most the status is another, and that is our own writing."""
+
+    def said(found: Plan | Cell) -> dict[str, str]:
+        return {name: text for name, text in found.metadata.annotations.items() if name.startswith(f"{GROUP}/")}
+
+    return one.metadata.uid == other.metadata.uid and one.spec == other.spec and said(one) == said(other)

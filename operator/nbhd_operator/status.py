@@ -10,14 +10,18 @@ noise.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from dataclasses import replace
 
-from nbhd_crds.api import Entitlement, Tenant, TenantStatus
+from nbhd_crds.api import Entitlement, PlannedChange, Runtime, Tenant, TenantStatus
 from nbhd_crds.api.tenant import AppliedCredentials, Phase
+from nbhd_operator import preview
 from nbhd_operator.entitlement import RETENTION_OVER
-from nbhd_operator.finding import Finding, condition
+from nbhd_operator.finding import Finding, conditions
+from nbhd_operator.reasons import APPLIED, APPLYING, ROLLING_OUT, WAITING_FOR_TURN
 from nbhd_operator.reconcile import Outcome, Rest, in_force
 from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
-from nbhd_operator.resources.base import Seen
+from nbhd_operator.resources.base import Seen, State
 from nbhd_operator.situation import Aim, Situation
 
 _NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
@@ -43,49 +47,70 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
     tenant, right = situation.tenant, situation.right
     secrets = rest.secrets or _previous(tenant, "SecretsReady")
     app = rest.app or _previous(tenant, "AppReady")
+    if rest.held and not rest.problem and _wanted(situation) and app.status != "True":
+        rest = replace(rest, problem=Finding("True", rest.held.reason, rest.held.message))
+    facts = _facts(situation, rest, seen)
+    current = _current(situation, rest, facts)
     progress = rest.outcome is Outcome.PROGRESS or tenant.deleting
     standing = _standing(situation, rest, secrets, app)
     findings = {
-        **({"Ready": standing} if _due(situation, rest) else {}),
-        "Reconciling": _reconciling(rest, secrets, app, standing, moving=progress and rest.problem is None),
+        **({"Ready": standing} if _wanted(situation) or rest.problem else {}),
+        "Reconciling": _reconciling(rest, secrets, app, standing, current, moving=progress and rest.problem is None),
         "Stalled": rest.problem or Finding("False", "NotStalled", "Nothing waits for a person."),
         "BillingCurrent": _billing(situation.standing),
         "Linked": situation.linked,
         "SecretsReady": secrets,
         "AppReady": app,
+        "UpToDate": current,
     }
-    conditions = tuple(
-        condition(tenant.status.conditions, kind, finding, tenant.metadata.generation, now)
-        for kind, finding in findings.items()
-    )
     settled = rest.outcome is Outcome.SETTLED
     return tenant.status.model_copy(
         update={
             "observed_generation": tenant.metadata.generation,
             "phase": _phase(situation, findings),
             "entitlement": right,
-            "plan": situation.plan.metadata.name if situation.plan else tenant.status.plan,
+            "plan": _plan(situation),
             "inputs_hash": situation.inputs if settled else None,
-            "conditions": conditions,
-            **_facts(situation, rest, seen),
+            "planned": _planned(situation, rest),
+            "conditions": conditions(findings, tenant.status.conditions, tenant.metadata.generation, now),
+            **facts,
         }
     )
+
+
+def _plan(situation: Situation) -> str | None:
+    """The plan in force; what is only planned is not, for who has a container made from another one."""
+    status, plan = situation.tenant.status, situation.plan
+    if plan is None or (status.runtime is not None and not situation.ruling.manages):
+        return status.plan
+    return plan.metadata.name
 
 
 def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
     before, task = situation.tenant.status, situation.task
     nothing: dict[str, object] = dict.fromkeys(
-        ("endpoint", "chat_id", "identity", "secret_id", "credentials", "previous_credentials", "revision")
+        (
+            "endpoint",
+            "chat_id",
+            "identity",
+            "secret_id",
+            "credentials",
+            "previous_credentials",
+            "revision",
+            "runtime",
+        )
     )
     if rest.gone:
         return nothing | ({"cell": None} if situation.aim is Aim.MOVE else {})
-    if task is None or situation.problem:
+    if situation.problem:
         return {}
-    if situation.aim in (Aim.REMOVE, Aim.MOVE):
-        return {"endpoint": None, "revision": None}
     # A chat that is not ours any more must not be confirmed by two Tenants.
     facts: dict[str, object] = {} if situation.linked.status == "True" else {"chat_id": None}
-    if situation.aim in (Aim.SERVE, Aim.PREPARE):
+    if task is None:
+        return facts
+    if situation.aim in (Aim.REMOVE, Aim.MOVE):
+        return {"endpoint": None, "revision": None} if situation.ruling.manages else {}
+    if situation.aim in (Aim.SERVE, Aim.PREPARE) and (situation.ruling.manages or any(seen.values())):
         facts["cell"] = task.place.cell
     if seen.get(Identity.kind):
         facts["identity"] = identity.applied(seen)
@@ -94,6 +119,8 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
     if task.bundle and rest.secrets and rest.secrets.reason == "SecretsReady":
         facts |= _credentials(before, in_force(task.bundle), serving=rest.serving is not None)
     app = seen.get(ContainerApp.kind)
+    if runtime := _made_from(situation, rest, app):
+        facts["runtime"] = runtime
     if rest.serving and app:
         facts |= {
             "endpoint": container_app.endpoint(app.body),
@@ -117,10 +144,45 @@ def _previous(tenant: Tenant, kind: str) -> Finding:
     return Finding(found.status, found.reason, found.message) if found else _NOT_SEEN
 
 
-def _due(situation: Situation, rest: Rest) -> bool:
-    """Whether the assistant should answer, or cannot because a person is needed."""
-    wanted = situation.right.serves and situation.linked.status == "True" and not situation.tenant.deleting
-    return wanted or rest.problem is not None
+def _made_from(situation: Situation, rest: Rest, app: State | None) -> Runtime | None:
+    """What the container is made from, told before it is; None leaves status as it is."""
+    before, task = situation.tenant.status.runtime, situation.task
+    if rest.runtime:
+        return rest.runtime
+    if situation.aim is not Aim.SERVE or task is None:
+        return None
+    if situation.ruling.manages:
+        return task.runtime if before or app else None
+    return container_app.runtime(app.body) if app and before is None else None
+
+
+def _current(situation: Situation, rest: Rest, facts: Mapping[str, object]) -> Finding:
+    """Whether Azure has all that is wanted."""
+    if rest.held:
+        return rest.held
+    if rest.outcome is Outcome.SETTLED:
+        if situation.awaited:
+            message = "The plan's runtime has changed; this tenant keeps its container until its turn comes."
+            return Finding("False", WAITING_FOR_TURN, message)
+        return Finding("True", APPLIED, "Azure has all that is wanted of it.")
+    before, told = situation.tenant.status.runtime, situation.tenant.condition("UpToDate")
+    if told and not situation.ruling.manages:
+        return Finding(told.status, told.reason, told.message)
+    begins = before is not None and facts.get("runtime", before) != before
+    if begins or (told and told.reason == ROLLING_OUT):
+        return Finding("False", ROLLING_OUT, "The container is being replaced by one of another runtime.")
+    return Finding("False", APPLYING, "Azure does not have all that is wanted of it yet.")
+
+
+def _planned(situation: Situation, rest: Rest) -> tuple[PlannedChange, ...]:
+    if rest.outcome is not Outcome.SETTLED and not situation.ruling.manages and not rest.held:
+        return situation.tenant.status.planned  # this look did not come to it
+    return rest.planned or (preview.awaited(situation) if rest.outcome is Outcome.SETTLED else ())
+
+
+def _wanted(situation: Situation) -> bool:
+    """Whether the assistant should answer."""
+    return situation.right.serves and situation.linked.status == "True" and not situation.tenant.deleting
 
 
 def _standing(situation: Situation, rest: Rest, secrets: Finding, app: Finding) -> Finding:
@@ -142,9 +204,14 @@ def _standing(situation: Situation, rest: Rest, secrets: Finding, app: Finding) 
     return Finding("True", "Serving", "The assistant answers in the connected chat.")
 
 
-def _reconciling(rest: Rest, secrets: Finding, app: Finding, standing: Finding, *, moving: bool) -> Finding:
+def _reconciling(
+    rest: Rest, secrets: Finding, app: Finding, standing: Finding, current: Finding, *, moving: bool
+) -> Finding:
+    if rest.held and moving:
+        return Finding("True", rest.held.reason, rest.held.message)
     if not moving:
-        return Finding("False", standing.reason, standing.message)
+        told = current if rest.held or current.reason == WAITING_FOR_TURN else standing
+        return Finding("False", told.reason, told.message)
     if rest.trouble:
         return Finding("True", rest.trouble.reason, rest.trouble.message)
     current = secrets if secrets.status != "True" else app

@@ -2,8 +2,8 @@
 
 from nbhd_crds.api.cell import Cell, CellSpec, CellStatus
 from nbhd_crds.api.meta import GROUP, VERSION, Condition, ObjectMeta
-from nbhd_crds.api.plan import Plan, PlanSpec
-from nbhd_crds.api.tenant import Billing, Entitlement, Hold, Telegram, Tenant, TenantSpec, TenantStatus
+from nbhd_crds.api.plan import Plan, PlanSpec, PlanStatus, Runtime, RuntimeCount
+from nbhd_crds.api.tenant import Billing, Entitlement, Hold, PlannedChange, Telegram, Tenant, TenantSpec, TenantStatus
 
 __all__ = [
     "GROUP",
@@ -18,6 +18,10 @@ __all__ = [
     "ObjectMeta",
     "Plan",
     "PlanSpec",
+    "PlanStatus",
+    "PlannedChange",
+    "Runtime",
+    "RuntimeCount",
     "Telegram",
     "Tenant",
     "TenantSpec",

@@ -105,9 +105,10 @@ CONDITIONS_SCHEMA: dict[str, Any] = {
 
 
 class KubernetesObject(ApiModel):
-    """An object with metadata; the kinds add ``spec`` and ``status``."""
+    """An object with metadata; the kinds add their name, ``spec`` and ``status``."""
 
     kind: ClassVar[str]
+    plural: ClassVar[str]
 
     metadata: ObjectMeta = ObjectMeta()
 

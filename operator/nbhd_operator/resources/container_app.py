@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from nbhd_crds.api import Runtime
 from nbhd_crds.api.meta import seconds
 from nbhd_operator import openclaw
 from nbhd_operator.errors import NotFound
@@ -51,6 +52,10 @@ class ContainerApp:
         answer = await azure.put_app(task.place, self.name(task), want)
         return State(answer, busy=True)
 
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:  # noqa: ARG002 - same shape for every kind
+        """Azure would be at work."""
+        return State(want, busy=True)
+
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Fires a DELETE."""
         await azure.delete_app(task.place, self.name(task))
@@ -58,13 +63,13 @@ class ContainerApp:
 
 def body(task: Task, *, identity_id: str, secret_url: str) -> dict[str, Any]:
     """The body of the PUT, with the hash of itself as a tag."""
-    if task.plan is None or task.chat_id is None:
+    if task.runtime is None or task.chat_id is None:
         raise LookupError("an app needs a plan and a chat")
-    spec, place = task.plan.spec, task.place
+    runtime, place = task.runtime, task.place
     configuration = openclaw.config(
         task.tenant.spec,
         task.chat_id,
-        spec.model,
+        runtime.model,
         egress_url=task.platform.egress_url,
         model_url=task.platform.model_url,
     )
@@ -85,25 +90,48 @@ def body(task: Task, *, identity_id: str, secret_url: str) -> dict[str, Any]:
                     {"identity": identity_id, "lifecycle": "None"},
                     {"identity": place.pull_identity_id, "lifecycle": "None"},
                 ],
-                "registries": [{"server": spec.image.split("/", 1)[0], "identity": place.pull_identity_id}],
+                "registries": [{"server": runtime.image.split("/", 1)[0], "identity": place.pull_identity_id}],
                 "secrets": [{"name": openclaw.SECRET_NAME, "keyVaultUrl": secret_url, "identity": identity_id}],
             },
             "template": {
                 "containers": [
                     {
                         "name": "openclaw",
-                        "image": spec.image,
-                        "resources": {"cpu": float(spec.cpu), "memory": spec.memory},
+                        "image": runtime.image,
+                        "resources": {"cpu": float(runtime.cpu), "memory": runtime.memory},
                         "env": openclaw.environment(configuration, secret_url.rsplit("/", 1)[1]),
                     }
                 ],
-                "scale": {"minReplicas": 0, "maxReplicas": 1, "cooldownPeriod": seconds(spec.cooldown)},
+                "scale": {"minReplicas": 0, "maxReplicas": 1, "cooldownPeriod": seconds(runtime.cooldown)},
                 "terminationGracePeriodSeconds": _GRACE_PERIOD,
             },
         },
     }
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
     return plain | {"tags": {**task.tags, SPEC_HASH: digest}}
+
+
+def runtime(found: Body) -> Runtime | None:
+    """What the app was made from, for a Tenant whose status was lost; None if somebody else made it otherwise."""
+    try:
+        template = found["properties"]["template"]
+        (container,) = template["containers"]
+        variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+        resources = container["resources"]
+        return Runtime(
+            image=container["image"],
+            cpu=f"{float(resources['cpu']):g}",
+            memory=f"{float(resources['memory'].removesuffix('Gi')):g}Gi",
+            cooldown=f"{int(template['scale']['cooldownPeriod'])}s",
+            model=openclaw.model(json.loads(variables["OPENCLAW_CONFIG_JSON"])),
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def started(found: Body) -> State:
+    """The app as it would be if it had been started."""
+    return State({**found, "properties": {**found["properties"], "runningStatus": "Running"}})
 
 
 def state(found: Body) -> State:

@@ -13,7 +13,7 @@ from nbhd_crds import identity as derive
 from nbhd_crds.api import Tenant
 from nbhd_crds.identity import Keyring
 from nbhd_operator.errors import NotFound, SoftDeleted
-from nbhd_operator.resources.base import Body, Bundle, Seen, State, Task, present
+from nbhd_operator.resources.base import NEW, Body, Bundle, Seen, State, Task, present
 from nbhd_operator.settings import Platform
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Secret:
         except SoftDeleted:
             await azure.recover_secret(task.place, name)
             return None
+
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:  # noqa: ARG002 - same shape for every kind
+        """A new version."""
+        return State({**want, "id": f"{task.place.vault_url}/secrets/{self.name(task)}/{NEW}"})
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Deletes softly."""

@@ -25,11 +25,12 @@ from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
-from nbhd_operator.controller import Controller, Pace
+from nbhd_operator.controller import Controller
 from nbhd_operator.errors import Fault
 from nbhd_operator.events import Change
 from nbhd_operator.keeper import Keeper
 from nbhd_operator.metrics import Metrics
+from nbhd_operator.pace import Pace
 from nbhd_operator.queue import Backoff, WorkQueue
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.situation import Situation, assess

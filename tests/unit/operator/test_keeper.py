@@ -240,6 +240,13 @@ async def test_drift_of_every_kind_is_found_by_listing_and_repaired(stage: Stage
     app.body["properties"]["template"]["scale"]["maxReplicas"] = 5
     await repaired(lambda: app.body["properties"]["template"]["scale"]["maxReplicas"] == 1)
     assert found() == 4
+    told = [change.note for _, change in operator.recorded if change.reason == "Drifted"]
+    assert told == [
+        "The secret was changed (tags.nbhd-platform, tags.nbhd-tenant) by somebody else and is put back.",
+        "The identity was changed (tags.nbhd-platform) by somebody else and is put back.",
+        "The role assignment was removed, started or stopped by somebody else and is put back.",
+        "The container app was changed (properties.template.scale.maxReplicas) by somebody else and is put back.",
+    ]
     await eventually(lambda: not operator.queue.running and not len(operator.queue), "rest")
     await operator.look_at_cells()
     assert found() == 4
