@@ -212,38 +212,38 @@ class Azure:
             response.raise_for_status()
         return dict(response.json()) if response.status_code == 200 else {}
 
-    async def list_identities(self, place: Place) -> list[Body]:
+    async def list_identities(self, place: Place) -> AsyncIterator[Body]:
         """All identities of the cell's resource group."""
         with _faults():
             pages = self._identity_client(place).user_assigned_identities.list_by_resource_group(place.resource_group)
-            return [_wire_readonly(found) async for found in pages]
+            async for found in pages:
+                yield _wire_readonly(found)
 
-    async def list_secrets(self, place: Place) -> list[Body]:
+    async def list_secrets(self, place: Place) -> AsyncIterator[Body]:
         """All secrets of the cell's vault, without values."""
         with _faults():
             pages = self._vault(place).list_properties_of_secrets()
-            return [
-                {
+            async for found in pages:
+                yield {
                     "name": found.name,
                     "tags": found.tags or {},
                     "enabled": found.enabled is not False,
                     "created": found.created_on,
                 }
-                async for found in pages
-            ]
 
-    async def list_subscription_role_assignments(self, place: Place) -> list[Body]:
+    async def list_subscription_role_assignments(self, place: Place) -> AsyncIterator[Body]:
         """All assignments in the cell's subscription, and those above it that count there."""
         with _faults():
-            pages = self._role_client(place).role_assignments.list_for_subscription()
-            return [_wire_readonly(found) async for found in pages]
+            async for found in self._role_client(place).role_assignments.list_for_subscription():
+                yield _wire_readonly(found)
 
-    async def list_environment_usages(self, place: Place) -> list[Body]:
+    async def list_environment_usages(self, place: Place) -> AsyncIterator[Body]:
         """What of the cell's Container Apps environment is in use, and the limits."""
         parts = place.environment_id.split("/")
         with _faults():
             pages = self._app_client(place).managed_environment_usages.list(parts[4], parts[8])
-            return [_wire(found) async for found in pages]
+            async for found in pages:
+                yield _wire(found)
 
     # -- clients ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import KubernetesObject
-from nbhd_operator.placement import UNSEEN, Candidate, Standing
+from nbhd_operator.placement import UNSEEN, Candidate, Standing, whereabouts
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -146,10 +146,15 @@ class Cache:
     def candidates(self, namespace: str) -> list[Candidate]:
         """The Cells of a namespace, with all that placing a Tenant there rests on."""
         return [
-            Candidate(cell, self.standings.get(key, UNSEEN), self.placed(key))
+            Candidate(cell, self.standing(cell), self.placed(key))
             for key, cell in self.cells.items()
             if key.namespace == namespace
         ]
+
+    def standing(self, cell: Cell) -> Standing:
+        """What is known of this very Cell as it is now."""
+        known = self.standings.get(key_of(cell), UNSEEN)
+        return known if known.of == whereabouts(cell) else UNSEEN
 
     def placed(self, cell: Key) -> int:
         """How many Tenants live in the cell."""

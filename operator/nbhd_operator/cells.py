@@ -64,7 +64,7 @@ def hopeless(before: Standing, fault: Fault) -> Look:
     """After a fault that a person must mend. A cell that was ours stays so: its tenants may work all the same."""
     problem = Finding("True", fault.reason, fault.message)
     if before.ours:
-        return Look(before, problem)
+        return Look(replace(before, unlistable=True), problem)
     return Look(Standing(problem=problem, holds_none=fault.reason == "ResourceGroupNotFound"))
 
 
@@ -106,21 +106,26 @@ def refused(before: Standing, fault: Fault, spec_id: str) -> Standing | None:
     return replace(before, full=Finding("False", reason, fault.message), refused=before.refused | {spec_id})
 
 
+def ready(cell: Cell) -> bool:
+    """True if all is well, by the Cell's own status."""
+    return _kept(cell).status == "True"
+
+
 def report(cell: Cell, look: Look, tenants: int, now: datetime.datetime) -> CellStatus:
     """The whole status after a look."""
     standing, found, before = look.standing, look.found, cell.status
     problem = look.problem or standing.problem
     if problem:
-        ready = Finding("False", problem.reason, problem.message)
+        well = Finding("False", problem.reason, problem.message)
     elif found is None:
-        ready = Finding("False", look.progress.reason, look.progress.message) if look.progress else _kept(cell)
+        well = Finding("False", look.progress.reason, look.progress.message) if look.progress else _kept(cell)
     else:
-        ready = Finding("True", "Claimed", "The cell is ours, and all that is in it was listed.")
+        well = Finding("True", "Claimed", "The cell is ours, and all that is in it was listed.")
     findings = {
-        "Ready": ready,
-        "Reconciling": look.progress or Finding("False", ready.reason, ready.message),
+        "Ready": well,
+        "Reconciling": look.progress or Finding("False", well.reason, well.message),
         "Stalled": problem or NOT_STALLED,
-        "Schedulable": _schedulable(cell, standing, ready),
+        "Schedulable": _schedulable(cell, standing, well),
     }
     facts: dict[str, object] = {}
     if problem and not standing.ours:
@@ -143,11 +148,11 @@ def _kept(cell: Cell) -> Finding:
     return Finding(found.status, found.reason, found.message) if found else Finding("False", "NotListed", "Not yet.")
 
 
-def _schedulable(cell: Cell, standing: Standing, ready: Finding) -> Finding:
+def _schedulable(cell: Cell, standing: Standing, well: Finding) -> Finding:
     if cell.spec.unschedulable:
         return Finding("False", "Unschedulable", "spec.unschedulable is set: who lives here stays, nobody comes.")
-    if ready.status != "True":
-        return Finding("False", ready.reason, ready.message)
+    if well.status != "True":
+        return Finding("False", well.reason, well.message)
     return standing.full or Finding("True", "Room", "New Tenants are placed here.")
 
 

@@ -7,9 +7,9 @@ says nothing, least of all that something is missing. Everything else here is pu
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from nbhd_crds.api.cell import Quota
 from nbhd_operator.diff import differences
@@ -29,7 +29,10 @@ _CORES = "consumptioncores"
 
 @dataclass(frozen=True)
 class Inventory:
-    """A complete list. Names and scopes are folded, for Azure compares them without case."""
+    """A complete list, of each thing no more than is needed: thousands of whole bodies would fill the memory.
+
+    Names and scopes are folded, for Azure compares them without case.
+    """
 
     apps: Mapping[str, Body]
     identities: Mapping[str, Body]
@@ -39,6 +42,8 @@ class Inventory:
     role_assignments: Quota
     cores: Quota | None = None
     """Of containers without a workload profile; None where Azure does not count them."""
+    differing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Apps that are not as they were left, and where."""
 
     def residents(self, platform_id: str) -> frozenset[str]:
         """Ids of the tenants that have something here."""
@@ -47,61 +52,71 @@ class Inventory:
         return frozenset(tags[TENANT_TAG] for tags in tagged if tags.get(PLATFORM_TAG) == platform_id)
 
 
-async def take(azure: Azure, place: Place) -> Inventory:
-    """Lists the cell. Raises ``Fault``."""
-    apps = [app async for app in azure.list_apps(place)]
-    identities, secrets = await azure.list_identities(place), await azure.list_secrets(place)
-    roles = await azure.list_subscription_role_assignments(place)
-    usages = await azure.list_environment_usages(place)
+async def take(azure: Azure, place: Place, compare: Callable[[Body], tuple[str, ...]]) -> Inventory:
+    """Lists the cell; ``compare`` tells where an app is not as it was left. Raises ``Fault``."""
+    apps: dict[str, Body] = {}
+    differing: dict[str, tuple[str, ...]] = {}
+    grants: list[Body] = []
+    used = 0
     try:
-        return Inventory(
-            apps=_by_name(apps),
-            identities=_by_name(identities),
-            secrets=_by_name(secrets),
-            grants=tuple(_grants(roles, place)),
-            role_assignments=Quota(used=_counted(roles, place), limit=ROLE_ASSIGNMENT_LIMIT),
-            cores=_cores(usages),
-        )
+        async for app in azure.list_apps(place):
+            name = str(app["name"]).casefold()
+            apps[name] = _slim(app)
+            if paths := compare(app):
+                differing[name] = paths
+        identities = {
+            str(found["name"]).casefold(): _slim(found) | {"principalId": found["properties"]["principalId"]}
+            async for found in azure.list_identities(place)
+        }
+        secrets = {str(found["name"]).casefold(): found async for found in azure.list_secrets(place)}
+        async for role in azure.list_subscription_role_assignments(place):
+            scope = str(role["properties"]["scope"]).casefold()
+            used += _counts(scope, place)
+            if _at_our_secrets(scope, role, place):
+                grants.append(_grant(scope, role))
+        cores = _cores([usage async for usage in azure.list_environment_usages(place)])
     except (KeyError, TypeError, AttributeError, ValueError):
         raise Retryable("UnreadableList", "Azure's list of the cell was not as expected") from None
+    roles = Quota(used=used, limit=ROLE_ASSIGNMENT_LIMIT)
+    return Inventory(apps, identities, secrets, tuple(grants), roles, cores, differing)
+
+
+def app_drift(situation: Situation, app: Body) -> tuple[str, ...]:
+    """Where an app that is there contradicts what was left for the tenant."""
+    task, status = situation.task, situation.tenant.status
+    if task is None or container_app.state(app).busy:
+        return ()
+    stopped = container_app.stopped(app)
+    if situation.aim in (Aim.PAUSE, Aim.PREPARE):
+        return () if stopped else ("containerApp.running",)
+    if situation.aim is not Aim.SERVE or not status.revision or status.identity is None or status.secret_id is None:
+        return ()  # not there yet; the controller is on it
+    want = container_app.body(task, identity_id=status.identity.resource_id, secret_url=status.secret_id)
+    return (*(["containerApp.stopped"] if stopped else []), *_compare("containerApp", want, app))
 
 
 def drift(situation: Situation, found: Inventory) -> tuple[str, ...]:
-    """Where the inventory contradicts what was left for the tenant; kinds that are absent, or paths that differ."""
+    """Where the whole inventory contradicts it: kinds that are absent, or paths that differ."""
     task, status = situation.task, situation.tenant.status
     if task is None or not status.cell:
         return ()
-    app = found.apps.get(task.name.casefold())
-    if situation.aim in (Aim.PAUSE, Aim.PREPARE) and app is not None and not container_app.stopped(app):
-        return () if container_app.state(app).busy else ("containerApp.running",)
-    if situation.aim in (Aim.SERVE, Aim.PREPARE):
-        return tuple(_drift_of_secrets(situation, task, found)) + tuple(_drift_of_app(situation, task, app))
-    return ()
+    name, paths = task.name.casefold(), list(found.differing.get(task.name.casefold(), ()))
+    if situation.aim is Aim.SERVE and status.revision and name not in found.apps:
+        paths.append("containerApp.absent")
+    made = status.identity is not None and status.secret_id is not None
+    if made and situation.aim in (Aim.SERVE, Aim.PREPARE):
+        paths += _drift_of_secrets(situation, task, found)
+    return tuple(paths)
 
 
 def _drift_of_secrets(situation: Situation, task: Task, found: Inventory) -> Iterator[str]:
-    status, name = situation.tenant.status, task.name.casefold()
-    if status.identity is None or status.secret_id is None:
-        return  # not made yet; the controller is on it
+    name, identity = task.name.casefold(), situation.tenant.status.identity
     want = {"location": task.place.location, "tags": task.tags}
     yield from _compare("identity", want, found.identities.get(name))
     yield from _compare("secret", {"tags": task.tags, "enabled": True}, found.secrets.get(name))
-    scope, principal = scope_of(task).casefold(), status.identity.principal_id
+    scope, principal = scope_of(task).casefold(), identity.principal_id if identity else ""
     if not any(grant["scope"] == scope and grant["principalId"] == principal for grant in found.grants):
         yield "roleAssignment.absent"
-
-
-def _drift_of_app(situation: Situation, task: Task, app: Body | None) -> Iterator[str]:
-    status = situation.tenant.status
-    if situation.aim is not Aim.SERVE or not status.revision or status.identity is None or status.secret_id is None:
-        return
-    if app is None:
-        yield "containerApp.absent"
-    elif not container_app.state(app).busy:
-        if container_app.stopped(app):
-            yield "containerApp.stopped"
-        want = container_app.body(task, identity_id=status.identity.resource_id, secret_url=status.secret_id)
-        yield from _compare("containerApp", want, app)
 
 
 def _compare(kind: str, want: Body, have: Body | None) -> Iterator[str]:
@@ -111,16 +126,26 @@ def _compare(kind: str, want: Body, have: Body | None) -> Iterator[str]:
         yield from (f"{kind}.{path}" for path in differences(want, have))
 
 
-def created(found: Body) -> datetime.datetime | None:
-    """When Azure says that an app, an identity or a secret was made."""
-    moment = found.get("created") or (found.get("systemData") or {}).get("createdAt")
-    if isinstance(moment, str):
-        moment = datetime.datetime.fromisoformat(moment)
-    return moment if isinstance(moment, datetime.datetime) else None
+def _slim(found: Body) -> dict[str, Any]:
+    created = (found.get("systemData") or {}).get("createdAt")
+    return {
+        "name": str(found["name"]),
+        "tags": found.get("tags") or {},
+        "location": found.get("location"),
+        "created": datetime.datetime.fromisoformat(created) if created else None,
+    }
 
 
-def _by_name(found: Iterable[Body]) -> dict[str, Body]:
-    return {str(one["name"]).casefold(): one for one in found}
+def _grant(scope: str, role: Body) -> Body:
+    properties = role["properties"]
+    created = properties.get("createdOn")
+    return {
+        "name": str(role["name"]),
+        "scope": scope,
+        "principalId": properties["principalId"],
+        "principalType": properties.get("principalType"),
+        "created": datetime.datetime.fromisoformat(created) if created else None,
+    }
 
 
 def _tags(found: Body) -> Mapping[str, str]:
@@ -128,19 +153,14 @@ def _tags(found: Body) -> Mapping[str, str]:
     return tags if TENANT_TAG in tags else {}
 
 
-def _grants(roles: Iterable[Body], place: Place) -> Iterator[Body]:
+def _at_our_secrets(scope: str, role: Body, place: Place) -> bool:
     vault = place.resource_id(f"Microsoft.KeyVault/vaults/{place.vault_name}/secrets/").casefold()
-    for role in roles:
-        properties = role["properties"]
-        scope = str(properties["scope"]).casefold()
-        if scope.startswith(vault) and str(properties["roleDefinitionId"]).casefold().endswith(SECRETS_USER):
-            yield {**properties, "scope": scope, "name": role["name"]}
+    return scope.startswith(vault) and str(role["properties"]["roleDefinitionId"]).casefold().endswith(SECRETS_USER)
 
 
-def _counted(roles: Iterable[Body], place: Place) -> int:
+def _counts(scope: str, place: Place) -> bool:
     within = f"/subscriptions/{place.subscription_id}".casefold()
-    scopes = (str(role["properties"]["scope"]).casefold() for role in roles)
-    return sum(scope == within or scope.startswith(within + "/") for scope in scopes)
+    return scope == within or scope.startswith(within + "/")
 
 
 def _cores(usages: Iterable[Body]) -> Quota | None:

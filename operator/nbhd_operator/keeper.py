@@ -2,7 +2,8 @@
 
 What it learns goes two ways: into the cache as each Cell's ``Standing``, by which Tenants are placed and held back, and
 into the Cell's status. A tenant whose resources differ from what was left for it is handed to the controller as
-suspect. The same rounds list our own objects again, because a watch may lose a deletion. Decisions are in
+suspect. The same rounds list our own objects again, because a watch may lose a deletion. A start only reads the claims:
+a cell with thousands of tenants is listed when its turn comes, or somebody must be placed. Decisions are in
 ``claims.py``, ``cells.py``, ``inventory.py`` and ``orphans.py``.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 import aiohttp
@@ -21,6 +22,7 @@ from nbhd_crds.api import Cell, CellStatus, Tenant
 from nbhd_crds.api.meta import REMOVE_ORPHANS_ANNOTATION, TAKE_OVER_ANNOTATION, KubernetesObject
 from nbhd_crds.client import GoneError, Objects, is_conflict
 from nbhd_crds.clock import Clock
+from nbhd_crds.identity import azure_name
 from nbhd_operator import cells, inventory, orphans
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
@@ -32,9 +34,9 @@ from nbhd_operator.finding import Finding
 from nbhd_operator.inventory import Inventory
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.orphans import Stray
-from nbhd_operator.placement import UNSEEN
+from nbhd_operator.placement import UNSEEN, Standing, whereabouts
 from nbhd_operator.queue import Backoff, Closed, WorkQueue
-from nbhd_operator.resources.base import Place
+from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation
 
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "nbhd-operator"
 _WORKERS = 4
+_BREATH = 25  # tenants
 _PACE = Backoff(first=1.0, most=300.0)
 _VISIBLE = 3  # failures in a row after which a passing fault is shown in status
 
@@ -61,25 +64,29 @@ class Keeper:
         metrics: Metrics,
         assess: Callable[[Tenant], Situation],
         suspect: Callable[[Key], None],
-        wake: Callable[[str], None],
+        wake: Callable[[Key], None],
         relist: Callable[[], Awaitable[None]],
         record: Callable[[KubernetesObject, Change], None],
         interval: float,
         may_act: Callable[[], bool] = lambda: True,
         pace: Backoff = _PACE,
     ) -> None:
-        """``wake`` has all Tenants of a namespace looked at, ``suspect`` one that seems to differ in Azure."""
+        """``wake`` has a Tenant looked at, and so has ``suspect``, because something in Azure is not as it was left."""
         self._cache, self._azure, self._objects, self._uid = cache, azure, objects, namespace_uid
         self._platform, self._now, self._metrics, self._assess = platform, clock, metrics, assess
         self._suspect, self._wake, self._relist, self._record = suspect, wake, relist, record
         self._interval, self._may_act, self._pace = interval, may_act, pace
-        self._queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self._due: set[Key] = set()  # to be listed, not only asked for their claim
+        self._unreadable: dict[Key, str] = {}  # requests that people were told of
 
     async def run(self) -> None:
         """For ever. Another operator may have led since the last time, so all that was known is seen anew."""
-        self._queue.clear()
+        self.queue.clear()
         self._cache.standings.clear()
-        self._all()
+        self._due.clear()
+        for key in self._cache.cells:
+            self.queue.add(key)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._rounds())
             for _ in range(_WORKERS):
@@ -87,7 +94,16 @@ class Keeper:
 
     def changed(self, key: Key) -> None:
         """A Cell is new, or a person changed it."""
-        self._queue.add(key)
+        self._due.add(key)
+        self.queue.add(key)
+
+    def wanted(self, namespace: str) -> None:
+        """Somebody waits to be placed: no Cell there may stay unknown."""
+        for key, cell in self._cache.cells.items():
+            standing = self._cache.standing(cell)
+            unknown = standing.residents is None and not standing.problem
+            if key.namespace == namespace and unknown and not self.queue.attempts(key):
+                self.changed(key)
 
     def refused(self, situation: Situation, fault: Fault) -> bool:
         """Takes in that Azure refused one tenant; True if that means, as news, that its cell is full: look again."""
@@ -111,29 +127,26 @@ class Keeper:
             except (ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 log.warning("no round without a complete list", extra={"error": type(error).__name__})
             else:
-                self._all()
+                for key in self._cache.cells:
+                    self.changed(key)
 
     async def _work(self) -> None:
         while True:
             try:
-                key = await self._queue.get()
+                key = await self.queue.get()
             except Closed:
                 return
             try:
                 await self.look(key)
             finally:
-                self._queue.done(key)
-
-    def _all(self) -> None:
-        for key in self._cache.cells:
-            self._queue.add(key)
+                self.queue.done(key)
 
     async def look(self, key: Key) -> None:
         """One look at one Cell. Never raises; whatever fails is tried again with a back-off."""
         cell = self._cache.cells.get(key)
         if cell is None:
             self._cache.standings.pop(key, None)
-            self._queue.forget(key)
+            self.queue.forget(key)
             return
         try:
             look = await self._try_to_look(cell)
@@ -141,37 +154,41 @@ class Keeper:
                 return
             await self._write(cell, look)
             if look.found is not None and not await self._remove_requested(cell, look):
-                self._queue.forget(key)
+                self.queue.forget(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError, GoneError) as error:
             if isinstance(error, GoneError) or is_conflict(error):
                 await self._refresh(key)
-            self._queue.retry(key, self._pace)
+            self.queue.retry(key, self._pace)
             log.warning("the API server did not do it", extra=_names(key) | {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001, RUF100 - one cell's trouble is not another's
-            self._queue.retry(key, self._pace)
+            self.queue.retry(key, self._pace)
             self._metrics.failed(type(error).__name__)
             log.error("look at a cell failed", extra=_names(key) | {"error": type(error).__name__})
 
     async def _try_to_look(self, cell: Cell) -> Look | None:
-        """None when the look failed in a way that passes, and nothing is worth saying yet."""
+        """None when there is nothing to say: only the claim was read, or the look failed in a way that may pass."""
         key = key_of(cell)
         try:
             place = Place.of(cell, self._platform)
         except ValueError as missing:
-            return self._known(key, Look(cells.incomplete(missing)))
+            return self._known(cell, Look(cells.incomplete(missing)))
         owner = cell_owner(
             cell, [one for one in self._cache.cells.values() if one is not cell and self._same(one, place)]
         )
         if owner is not cell:
-            return self._known(key, Look(cells.shared_with(owner)))
+            return self._known(cell, Look(cells.shared_with(owner)))
         try:
             if (look := await self._claim(cell, place)) is not None:
-                return self._known(key, look)
+                return self._known(cell, look)
+            if key not in self._due and cells.ready(cell):
+                self.queue.forget(key)
+                return None
             look = await self._list(cell, place)
+            self._due.discard(key)
         except Fault as fault:
-            return self._failed(key, fault)
+            return self._failed(cell, fault)
         self._metrics.succeeded()
-        return self._known(key, look)
+        return self._known(cell, look)
 
     async def _claim(self, cell: Cell, place: Place) -> Look | None:
         """Reads the claim, and takes a free one. None: it is ours."""
@@ -180,36 +197,45 @@ class Keeper:
         found = (await self._azure.get_group_tags(place)).get(CLAIM_TAG)
         claim = claim_of(found, ours, cell.metadata.annotations.get(TAKE_OVER_ANNOTATION))
         if claim is Claim.OURS:
-            before = self._cache.standings.get(key, UNSEEN)
-            if not before.ours:
-                self._known(key, Look(replace(UNSEEN, ours=True)))
+            if not self._cache.standing(cell).ours:
+                self._known(cell, Look(replace(UNSEEN, ours=True)))
             return None
         if claim is not Claim.FREE:
             return Look(cells.claimed_by_another(claim, found))
         if self._may_act():
             log.info("claiming a cell", extra=_names(key) | {"claim": ours, "was": found})
             await self._azure.tag_group(place, {CLAIM_TAG: ours})
-        self._queue.retry(key, self._pace)
+        self.queue.retry(key, self._pace)
         return Look(UNSEEN, progress=CLAIMING)
 
     async def _list(self, cell: Cell, place: Place) -> Look:
-        key, tenants = key_of(cell), dict(self._cache.tenants)
-        placed = self._cache.placed(key)
-        found = await inventory.take(self._azure, place)
-        self._hand_over_drift(key, tenants, found)
-        standing = cells.listed(self._cache.standings.get(key, UNSEEN), found, self._platform.id, placed)
+        key, placed = key_of(cell), self._cache.placed(key_of(cell))
+        at_rest = {
+            azure_name(tenant.spec.id).casefold(): tenant
+            for at, tenant in self._cache.tenants.items()
+            if at.namespace == key.namespace and tenant.status.cell == key.name and not _moving(tenant)
+        }
+
+        def compare(app: Body) -> tuple[str, ...]:
+            tenant = at_rest.get(str(app["name"]).casefold())
+            return inventory.app_drift(self._assess(tenant), app) if tenant else ()
+
+        found = await inventory.take(self._azure, place, compare)
+        await self._hand_over_drift(at_rest.values(), found)
+        standing = cells.listed(self._cache.standing(cell), found, self._platform.id, placed)
         return Look(standing, found=found, strays=self._strays(key, found))
 
     def _strays(self, key: Key, found: Inventory) -> list[Stray]:
         beside = (tenant for at, tenant in self._cache.tenants.items() if at.namespace == key.namespace)
         return orphans.find(found, self._platform.id, key.name, beside, self._now())
 
-    def _hand_over_drift(self, cell: Key, tenants: dict[Key, Tenant], found: Inventory) -> None:
-        for key, tenant in tenants.items():
-            if (key.namespace, tenant.status.cell) != cell or self._cache.tenants.get(key) is not tenant:
-                continue  # elsewhere; or it changed while Azure was listed, so the list may be older
-            if _moving(tenant):
-                continue  # the controller is on it
+    async def _hand_over_drift(self, tenants: Iterable[Tenant], found: Inventory) -> None:
+        for number, tenant in enumerate(tenants):
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)  # whoever waits for the loop goes first
+            key = key_of(tenant)
+            if self._cache.tenants.get(key) is not tenant:
+                continue  # it changed while Azure was listed, so the list may be older
             if paths := inventory.drift(self._assess(tenant), found):
                 log.warning("drift", extra={"tenant": key.name, "namespace": key.namespace, "paths": ",".join(paths)})
                 self._metrics.drifts.inc()
@@ -217,11 +243,13 @@ class Keeper:
 
     async def _remove_requested(self, cell: Cell, look: Look) -> bool:
         """Begins to remove what goes first of that which a person named; True if another look must go on with it."""
-        key, now = key_of(cell), self._now()
+        key, request = key_of(cell), cell.metadata.annotations.get(REMOVE_ORPHANS_ANNOTATION)
         try:
-            names = orphans.requested(cell.metadata.annotations.get(REMOVE_ORPHANS_ANNOTATION), now)
+            names = orphans.requested(request, self._now())
         except ValueError as error:
-            self._record(cell, Change("Warning", "RequestUnreadable", f"{REMOVE_ORPHANS_ANNOTATION}: {error}"))
+            if self._unreadable.get(key) != request:
+                self._record(cell, Change("Warning", "RequestUnreadable", f"{REMOVE_ORPHANS_ANNOTATION}: {error}"))
+            self._unreadable[key] = request or ""
             return False
         if look.found is None or not orphans.next_to_remove(look.strays, names):
             return False
@@ -230,7 +258,8 @@ class Keeper:
         for stray in orphans.next_to_remove(strays, names):
             if self._may_act():
                 await self._remove(cell, stray)
-        self._queue.retry(key, self._pace)
+        self._due.add(key)
+        self.queue.retry(key, self._pace)
         return True
 
     async def _remove(self, cell: Cell, stray: Stray) -> None:
@@ -252,32 +281,34 @@ class Keeper:
         note = f"{stray.kind} {stray.name} belonged to no Tenant; it is removed, as asked for."
         self._record(cell, Change("Normal", "OrphanRemoved", note, "Remove"))
 
-    def _failed(self, key: Key, fault: Fault) -> Look | None:
+    def _failed(self, cell: Cell, fault: Fault) -> Look | None:
+        key = key_of(cell)
         self._metrics.failed(fault.reason)
         extra = {"reason": fault.reason, "azure": fault.message}
-        delay = self._queue.retry(key, self._pace, at_least=getattr(fault, "after", 0.0))
+        delay = self.queue.retry(key, self._pace, at_least=getattr(fault, "after", 0.0))
         log.warning("Azure did not do it", extra=_names(key) | extra | {"again_in": round(delay, 1)})
-        before = self._cache.standings.get(key, UNSEEN)
+        before = self._cache.standing(cell)
         if isinstance(fault, Terminal | NotFound):
-            return self._known(key, cells.hopeless(before, fault))
-        if self._queue.attempts(key) < _VISIBLE:
+            return self._known(cell, cells.hopeless(before, fault))
+        if self.queue.attempts(key) < _VISIBLE:
             return None
         message = f"Azure keeps refusing and is asked again. {fault.message}"
-        return Look(before, progress=Finding("True", fault.reason, message))
+        look = Look(replace(before, unlistable=True), progress=Finding("True", fault.reason, message))
+        return self._known(cell, look)
 
-    def _known(self, key: Key, look: Look) -> Look:
+    def _known(self, cell: Cell, look: Look) -> Look:
         """Takes the standing in, and has the Tenants looked at that it may decide for."""
-        before = self._cache.standings.get(key, UNSEEN)
-        self._cache.standings[key] = look.standing
-        was, now = before, look.standing
-        if (was.ours, was.problem, was.residents is None, was.full) != (
-            now.ours,
-            now.problem,
-            now.residents is None,
-            now.full,
-        ):
-            self._wake(key.namespace)
+        before = self._cache.standing(cell)
+        self._cache.standings[key_of(cell)] = replace(look.standing, of=whereabouts(cell))
+        if _decides(before) != _decides(look.standing):
+            self._tell(cell.metadata.namespace, everybody=look.standing.problem is not None)
         return look
+
+    def _tell(self, namespace: str, *, everybody: bool) -> None:
+        """Wakes whoever may wait for a Cell; who is at rest is not concerned, unless nothing may be done there now."""
+        for key, tenant in self._cache.tenants.items():
+            if key.namespace == namespace and (everybody or not tenant.status.cell or _moving(tenant)):
+                self._wake(key)
 
     def _same(self, cell: Cell, place: Place) -> bool:
         subscription = cell.spec.subscription_id or self._platform.subscription_id or ""
@@ -317,6 +348,11 @@ def changes(before: CellStatus, after: CellStatus) -> list[Change]:
         note = f"{after.orphan_count} resources belong to no Tenant, among them {', '.join(sorted(set(fresh))[:5])}."
         told.append(Change("Warning", "OrphansFound", note, "List"))
     return told
+
+
+def _decides(standing: Standing) -> tuple[object, ...]:
+    """What of it Tenants wait for, or are held back by."""
+    return standing.ours, standing.problem, standing.residents is None, standing.unlistable, standing.full
 
 
 def _stalled(status: CellStatus) -> tuple[str, str] | None:

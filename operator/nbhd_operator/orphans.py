@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.cell import Orphan
 from nbhd_crds.identity import azure_name
-from nbhd_operator.inventory import Inventory, created
+from nbhd_operator.inventory import Inventory
 from nbhd_operator.resources.base import PLATFORM_TAG, TENANT_TAG, Body
 
 MIN_AGE = datetime.timedelta(hours=1)
@@ -79,16 +79,14 @@ def _tagged(found: Inventory, platform_id: str, living: set[str]) -> Iterator[St
         for resource in resources.values():
             tags: Body = resource.get("tags") or {}
             if tags.get(PLATFORM_TAG) == platform_id and TENANT_TAG in tags and tags[TENANT_TAG] not in living:
-                yield Stray(kind, str(resource["name"]), created(resource))
+                yield Stray(kind, str(resource["name"]), resource["created"])
 
 
 def _granted(found: Inventory, owned: set[str]) -> Iterator[Stray]:
     """Grants of a tenant that is not there, or to an identity that is not there any more."""
-    principals = {identity["properties"]["principalId"] for identity in found.identities.values()}
+    principals = {identity["principalId"] for identity in found.identities.values()}
     for grant in found.grants:
         name = grant["scope"].rpartition("/")[2]
         lost = grant.get("principalType") == "ServicePrincipal" and grant["principalId"] not in principals
         if name.startswith(_PREFIX) and (name not in owned or lost):
-            moment = grant.get("createdOn")
-            age = datetime.datetime.fromisoformat(moment) if moment else None
-            yield Stray("roleAssignment", name, age, grant["scope"], str(grant["name"]))
+            yield Stray("roleAssignment", name, grant["created"], grant["scope"], str(grant["name"]))

@@ -27,6 +27,8 @@ class Undecided(Exception):  # noqa: N818 - as Unresolved, but nobody has to do 
 class Standing:
     """What looks at a Cell in Azure have shown so far."""
 
+    of: tuple[object, ...] = ()
+    """What was looked at, by ``whereabouts``: a Cell may be made anew under the same name, and be another place."""
     ours: bool = False
     """Its claim was seen and is ours: things may be made and changed there."""
     problem: Finding | None = None
@@ -35,6 +37,8 @@ class Standing:
     """Ids of the tenants that have something there, by a complete list; None before the first."""
     holds_none: bool = False
     """It is known to hold no tenant of ours, although it was not listed: another platform's, or not there at all."""
+    unlistable: bool = False
+    """Listing it fails again and again. If it was listed before, whoever lives there is known by status."""
     full: Finding | None = None
     """Why Azure takes no further tenant there."""
     room: int | None = None
@@ -46,6 +50,12 @@ class Standing:
 
 
 UNSEEN = Standing()
+
+
+def whereabouts(cell: Cell) -> tuple[object, ...]:
+    """Which object it is, and where in Azure it points."""
+    spec = cell.spec
+    return cell.metadata.uid, spec.subscription_id, spec.resource_group, spec.environment_id, spec.vault
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,8 @@ def _home(tenant: Tenant, candidates: Iterable[Candidate]) -> Candidate | None:
 
 def _must_be_known(candidates: Iterable[Candidate]) -> None:
     for candidate in sorted(candidates, key=lambda one: one.name):
-        standing, once = candidate.standing, candidate.cell.status.tenants is not None
+        standing = candidate.standing
+        once = standing.unlistable and candidate.cell.status.tenants is not None
         if standing.residents is None and not standing.holds_none and not once:
             raise Undecided(
                 f"The Cell {candidate.name} may hold this tenant and was not listed yet: see its conditions. "
@@ -130,7 +141,7 @@ def _must_be_known(candidates: Iterable[Candidate]) -> None:
 
 def _emptiest(candidates: Sequence[Candidate]) -> Candidate:
     schedulable = [candidate for candidate in candidates if not candidate.cell.spec.unschedulable]
-    usable = [candidate for candidate in schedulable if candidate.standing.ours]
+    usable = [candidate for candidate in schedulable if _usable(candidate)]
     fitting = [candidate for candidate in usable if not candidate.full]
     if fitting:
         return min(fitting, key=lambda one: (one.tenants, one.name))
@@ -143,4 +154,8 @@ def _emptiest(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _open(candidate: Candidate) -> bool:
-    return candidate.standing.ours and not candidate.cell.spec.unschedulable and not candidate.full
+    return _usable(candidate) and not candidate.cell.spec.unschedulable and not candidate.full
+
+
+def _usable(candidate: Candidate) -> bool:
+    return candidate.standing.ours and candidate.standing.residents is not None

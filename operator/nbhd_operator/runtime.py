@@ -91,6 +91,9 @@ class Runtime:
         def refused(situation: Situation, fault: Fault) -> bool:
             return self.keeper.refused(situation, fault)
 
+        def cells_wanted(namespace: str) -> None:
+            self.keeper.wanted(namespace)
+
         self.controller = Controller(
             queue=self.queue,
             cache=self.cache,
@@ -103,6 +106,7 @@ class Runtime:
             record=self._recorder.record,
             may_act=may_act,
             refused=refused,
+            cells_wanted=cells_wanted,
         )
         self._turns = Turns(
             cache=self.cache,
@@ -122,7 +126,7 @@ class Runtime:
             metrics=self.metrics,
             assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
-            wake=self._wake,
+            wake=lambda key: self._add(key, Priority.LIVE),
             relist=self._list,
             record=self._recorder.record,
             interval=settings.drift_seconds,

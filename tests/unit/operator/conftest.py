@@ -23,6 +23,7 @@ from nbhd_crds.client import GoneError
 from nbhd_crds.settings import read
 from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
+from nbhd_local.waiting import eventually
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.controller import Controller
@@ -178,7 +179,7 @@ class Operator:
         self._plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
         self.cells = cells or CellStore(make.cell(**world.cell.spec()))
         if cells is None:
-            self.cache.standings = dict.fromkeys(self.cells.cells, make.OPEN)
+            self.cache.standings = {key: make.opened(cell) for key, cell in self.cells.cells.items()}
         self._list()
         self.controller = Controller(
             queue=self.queue,
@@ -191,6 +192,7 @@ class Operator:
             metrics=self.metrics,
             record=lambda tenant, change: self.recorded.append((tenant.metadata.name, change)),
             refused=self._refused,
+            cells_wanted=lambda namespace: self.keeper.wanted(namespace) if self._keeps else None,
             pace=Pace(*(Backoff(0.02, most) for most in (0.1, 0.1, 0.2, 0.2, 0.1, 0.1))),
         )
         self._keeps = cells is not None
@@ -204,7 +206,7 @@ class Operator:
             metrics=self.metrics,
             assess=lambda tenant: assess(tenant, self.cache, settings.platform, make.RINGS, self.clock()),
             suspect=self.controller.suspect,
-            wake=self._wake,
+            wake=self.queue.add,
             relist=self.relist,
             record=lambda about, change: self.recorded.append((about.metadata.name, change)),
             interval=3600,
@@ -230,15 +232,13 @@ class Operator:
     def _refused(self, situation: Situation, fault: Fault) -> bool:
         return self.keeper.refused(situation, fault)
 
-    def _wake(self, namespace: str) -> None:
-        for key in self.cache.in_namespace(namespace):
-            self.queue.add(key)
-
     async def look_at_cells(self) -> None:
         """One round."""
         self._list()
         for key in self.cells.cells:
-            await self.keeper.look(key)
+            self.keeper.changed(key)
+        queue = self.keeper.queue
+        await eventually(lambda: not queue.running and not len(queue), "the keeper to come to rest")
 
     def _seen(self, tenant: Tenant | None, key: Key) -> None:
         for concerned in self.cache.put_tenant(tenant) if tenant else self.cache.drop_tenant(key):

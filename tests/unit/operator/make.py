@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 from nbhd_crds.api import Cell, Plan, Tenant
@@ -10,7 +11,7 @@ from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring, Purpose
 from nbhd_operator.cache import Cache, key_of
-from nbhd_operator.placement import Standing
+from nbhd_operator.placement import Standing, whereabouts
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation, assess
 
@@ -102,12 +103,17 @@ def cell(name: str = "cell-1", **spec: Any) -> Cell:
     )
 
 
+def opened(cell: Cell) -> Standing:
+    """What is known of a Cell that is ours, and empty."""
+    return replace(OPEN, of=whereabouts(cell))
+
+
 def cache(*tenants: Tenant, plans: tuple[Plan, ...] | None = None, cells: tuple[Cell, ...] | None = None) -> Cache:
     """A cache with one Plan and one Cell unless told otherwise."""
     found = Cache()
     plans, cells = (plan(),) if plans is None else plans, (cell(),) if cells is None else cells
     found.replace(tenants, plans, cells, found.known())
-    found.standings = {key_of(one): OPEN for one in cells}
+    found.standings = {key_of(one): opened(one) for one in cells}
     return found
 
 

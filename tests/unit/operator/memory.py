@@ -223,7 +223,7 @@ class Small:
         self.store.watchers.append(self._seen)
         self.cache.plans |= {key_of(plan): plan for plan in (make.plan(), make.plan("plus", cpu="2", memory="4Gi"))}
         self.cache.cells |= {key_of(cell): cell for cell in (make.cell(),)}
-        self.cache.standings |= dict.fromkeys(self.cache.cells, make.OPEN)
+        self.cache.standings |= {key: make.opened(cell) for key, cell in self.cache.cells.items()}
         self.restart()
 
     def restart(self) -> None:

@@ -19,6 +19,7 @@ from tests.unit.operator.test_controller import ALL, NAME, NOTHING
 
 CELL = Key("ns", "cell-1")
 OURS = "nbhd:uid-ns"
+LOOKS = "nbhd_operator_reconciles_total"
 
 
 def cells(stage: Stage, **spec: Any) -> CellStore:
@@ -92,6 +93,23 @@ async def test_a_round_in_which_nothing_changed_writes_nothing(stage: Stage) -> 
     for _ in range(3):
         await operator.look_at_cells()
     assert (operator.cells.writes, stage.store.writes, stage.world.writes) == before
+
+
+async def test_a_start_with_everything_settled_reads_the_claim_and_nothing_else(stage: Stage) -> None:
+    first = await drifting(stage)
+    await first.kill()
+    before, writes = len(stage.world.traffic.log), (first.cells.writes, stage.store.writes, stage.world.writes)
+    again = stage.operator(first.cells)
+    key = Key("ns", "anna")
+    await eventually(lambda: again.metrics.registry.get_sample_value(LOOKS, {"outcome": "settled"}) == 1, "a look")
+    await eventually(lambda: again.cache.candidates("ns")[0].standing.ours, "the claim")
+    asked = [call.path.rpartition("/providers/")[2] for call in list(stage.world.traffic.log)[before:]]
+    assert [path for path in asked if "token" not in path] == ["Microsoft.Resources/tags/default"]
+    assert (again.cells.writes, stage.store.writes, stage.world.writes) == writes
+
+    stage.store.put(served("bert", 43))  # and now one must be placed: where is asked of a complete list
+    await stage.phase("Ready", "bert")
+    assert again.cache.candidates("ns")[0].standing.residents == frozenset({stage.store.tenants[key].spec.id})
 
 
 @pytest.mark.parametrize("owner", ["nbhd:uid-of-the-old-cluster", "another:uid"])
@@ -224,11 +242,16 @@ async def test_drift_of_every_kind_is_found_by_listing_and_repaired(stage: Stage
     (app,) = subscription.apps.values()
     found = operator.metrics.drifts._value.get
 
+    async def rest() -> None:
+        queue = operator.queue
+        await eventually(lambda: not (queue.running or queue.planned or len(queue)), "the controller to come to rest")
+        await stage.phase("Ready")
+
     async def repaired(right: Callable[[], bool]) -> None:
         assert not right()
         await operator.look_at_cells()
         await eventually(right, lambda: str(stage.world.inventory()))
-        await stage.phase("Ready")
+        await rest()
 
     store.active()[0].latest.tags.clear()
     await repaired(lambda: store.active()[0].latest.tags.get("nbhd-tenant") == "anna00000000")
@@ -247,7 +270,7 @@ async def test_drift_of_every_kind_is_found_by_listing_and_repaired(stage: Stage
         "The role assignment was removed, started or stopped by somebody else and is put back.",
         "The container app was changed (properties.template.scale.maxReplicas) by somebody else and is put back.",
     ]
-    await eventually(lambda: not operator.queue.running and not len(operator.queue), "rest")
+    await rest()
     await operator.look_at_cells()
     assert found() == 4
 
@@ -258,8 +281,8 @@ async def test_a_list_that_fails_or_is_partial_says_nothing(stage: Stage) -> Non
     stage.world.subscription.apps.clear()  # as a list that is not complete would show it
     stage.store.delete()
     for pattern in ("containerApps$", "userAssignedIdentities$", "/secrets$", "roleAssignments$", "usages$"):
-        stage.world.traffic.fail_next("GET", pattern, 500, "InternalServerError")
-        await operator.keeper.look(CELL)
+        stage.world.traffic.fail_next("GET", pattern, 500, "InternalServerError", times=3)
+        await operator.look_at_cells()
     assert operator.metrics.drifts._value.get() == 0
     assert operator.cells.cells[CELL].status.orphan_count == status.orphan_count
     assert stage.world.writes >= before
@@ -326,8 +349,8 @@ async def test_what_a_tenant_comes_back_for_is_not_removed(stage: Stage) -> None
     operator.cells.annotate(remove_orphans="2026-11-25T13:00:00Z nbhd-zoe00000000")
     operator.cache.cells[CELL] = operator.cells.cells[CELL]
     stage.store.tenants[Key("ns", "zoe")] = served("zoe", telegram=None)  # and no watch has told us
-    await operator.keeper.look(CELL)
-    assert Key("ns", "zoe") in operator.cache.tenants
+    operator.keeper.changed(CELL)
+    await eventually(lambda: Key("ns", "zoe") in operator.cache.tenants, "the list that a removal begins with")
     await stage.phase("AwaitingLink", "zoe")
     assert stage.world.inventory()["identities"] == there["identities"]
     assert stage.world.inventory()["secrets"].keys() == there["secrets"].keys()

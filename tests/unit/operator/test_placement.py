@@ -84,7 +84,11 @@ def test_nobody_is_placed_while_a_cell_may_hold_them(doubtful: Standing) -> None
 def test_a_cell_that_this_cluster_has_listed_before_stops_nobody() -> None:
     cell = make.cell("known")
     known = Cell.parse(cell.model_dump() | {"status": {"tenants": 7}})
-    assert cell_of(make.tenant(), [TWO, Candidate(known, UNSEEN, 0)]).name == "two"
+    broken = Standing(ours=True, unlistable=True)
+    assert cell_of(make.tenant(), [TWO, Candidate(known, broken, 0)]).name == "two"
+    for one, standing in ((cell, broken), (known, UNSEEN)):
+        with pytest.raises(Undecided):
+            cell_of(make.tenant(), [TWO, Candidate(one, standing, 0)])
     assert cell_of(make.tenant(), [TWO, at("foreign", 0, FOREIGN)]).name == "two"
 
 
