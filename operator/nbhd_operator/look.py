@@ -22,7 +22,7 @@ from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Re
 from nbhd_operator.resources import ContainerApp
 from nbhd_operator.resources.base import State
 from nbhd_operator.situation import Situation
-from nbhd_operator.status import report
+from nbhd_operator.status import report, worth_writing
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Looker:
         """Writes the status if it is another; returns the keys of other Tenants that this may concern."""
         tenant = look.tenant
         status = report(look.situation, rest, look.seen, self._now())
-        if status.wire() == tenant.status.wire():
+        if not worth_writing(tenant.status, status, rest):
             return set()
         self._must_lead()
         written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)

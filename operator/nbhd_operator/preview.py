@@ -82,7 +82,7 @@ def _held(situation: Situation, seen: Seen, rest: Rest, planned: tuple[PlannedCh
     waits = "Deletion waits. " if situation.tenant.deleting else ""
     message = f"{waits}Not done in Azure, see status.planned: {steps}. {situation.ruling.said}"
     held = Finding("False", _reason(situation, planned), message)
-    if situation.aim is Aim.REMOVE:
+    if situation.aim not in (Aim.SERVE, Aim.PREPARE, Aim.PAUSE):
         return Rest(Outcome.SETTLED, held=held, planned=planned)
     if _APP not in kinds:
         return replace(rest, secrets=None, held=held, planned=planned, at_once=False)

@@ -19,7 +19,7 @@ from nbhd_operator.policy import Policy
 from nbhd_operator.reasons import NO_ANSWER, PROVISIONING_FAILED, SKIPPED
 from nbhd_operator.resources import ORDER, ContainerApp, container_app
 from nbhd_operator.resources.base import Body, Bundle, Resource, Seen, State, Task
-from nbhd_operator.situation import Aim, Situation
+from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _APP = ContainerApp()
 _BEFORE_APP = tuple(resource for resource in ORDER if resource.kind != _APP.kind)
@@ -225,7 +225,10 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
     revision, endpoint = container_app.ready_revision(state.body), container_app.endpoint(state.body)
     if revision is None or endpoint is None:
         return progress(_wait("RevisionNotReady", "Azure has not started the newest revision yet."))
-    answers = told is not None and told.status == "True" and revision == task.tenant.status.revision
+    status, asked = task.tenant.status, probe_asked(task.tenant)
+    answers = (
+        told is not None and told.status == "True" and revision == status.revision and asked in (None, status.probed)
+    )
     if not answers and not answered:
         if answered is None:
             return Probe(endpoint)

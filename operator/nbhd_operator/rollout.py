@@ -81,7 +81,7 @@ def standing(tenant: Tenant, plan: Plan) -> Standing | None:
     right, linked = status.entitlement, _said(tenant, "Linked")
     due = right is not None and right.serves and linked[0] == "True" and not tenant.deleting
     if status.runtime == canonical(plan.spec.runtime):
-        if not due or not _coming(tenant):
+        if not _rolling(tenant) and (not due or _up(tenant)):
             return Standing.UPDATED
         failed = stalled[0] == "True" or _said(tenant, "Reconciling") == ("True", NO_ANSWER)
         return Standing.FAILED if failed else Standing.COMING
@@ -109,9 +109,9 @@ def rollout(plan: Plan, tenants: Iterable[Tenant], before: Collection[Key] = ())
         runtimes[runtime] += 1
         if how is Standing.WAITING:
             # Whoever is down goes first: the change may be what mends it.
-            waiting.append((key_of(tenant) not in before, not _coming(tenant), key_of(tenant)))
+            waiting.append((key_of(tenant) not in before, _up(tenant) and not _rolling(tenant), key_of(tenant)))
         elif how in (Standing.COMING, Standing.FAILED):
-            moving |= _said(tenant, "UpToDate")[1] == ROLLING_OUT
+            moving |= _rolling(tenant)
         if how is Standing.FAILED:
             failed.append(tenant.metadata.name)
     spec = plan.spec.rollout
@@ -177,8 +177,12 @@ def _stopped(plan: Plan, found: Rollout) -> dict[str, Finding]:
     }
 
 
-def _coming(tenant: Tenant) -> bool:
-    return _said(tenant, "UpToDate")[1] == ROLLING_OUT or _said(tenant, "AppReady")[0] != "True"
+def _rolling(tenant: Tenant) -> bool:
+    return _said(tenant, "UpToDate")[1] == ROLLING_OUT
+
+
+def _up(tenant: Tenant) -> bool:
+    return _said(tenant, "AppReady")[0] == "True"
 
 
 def _said(tenant: Tenant, kind: str) -> tuple[str, str]:

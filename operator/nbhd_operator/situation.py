@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nbhd_crds.api import Entitlement, Plan, Runtime, Tenant
-from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION
 from nbhd_crds.identity import Keyring
 from nbhd_operator.cache import Cache, key_of
 from nbhd_operator.claims import chat_owner, id_owner
@@ -29,6 +29,7 @@ from nbhd_operator.settings import Platform
 
 TEMPLATE_VERSION = 1
 """Raise it when a new operator writes other resources from the same inputs: every tenant is then looked at again."""
+_ASKED = 64
 
 
 class Aim(Enum):
@@ -140,6 +141,12 @@ def settled(situation: Situation) -> bool:
     return not any(c.status == "True" and c.type == "Reconciling" for c in status.conditions)
 
 
+def probe_asked(tenant: Tenant) -> str | None:
+    """The last request that the container be asked whether it answers, as status will repeat it."""
+    asked = tenant.metadata.annotations.get(PROBE_ANNOTATION)
+    return asked[:_ASKED] if asked else None
+
+
 def _with(base: Situation, **changes: object) -> Situation:
     return Situation(**{**vars(base), **changes})
 
@@ -172,16 +179,17 @@ def _plan(tenant: Tenant, cache: Cache) -> tuple[Plan | None, Finding | None]:
 def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, Runtime | None]:
     """What a container is made from, and what it would be made from if it were the tenant's turn.
 
-    A new container, or one of a tenant that comes from another Plan, is not made to wait. A plan that is only shown
-    shows what the whole change would be.
+    A new container is not made to wait, nor is a tenant who chose another Plan; who was moved to one by a change of the
+    Plans is. A plan that is only shown shows what the whole change would be.
     """
     tenant, plan, own = base.tenant, base.plan, base.tenant.status.runtime
     if plan is None:
         return own, None
     new = canonical(plan.spec.runtime)
-    theirs = tenant.status.plan == plan.metadata.name
+    status = tenant.status
+    chose = status.plan != plan.metadata.name and status.observed_generation != tenant.metadata.generation
     turn = key_of(tenant) in cache.turns.get(key_of(plan), ())
-    if aim is not Aim.SERVE or own in (None, new) or not theirs or not base.ruling.manages or turn:
+    if aim is not Aim.SERVE or own in (None, new) or chose or not base.ruling.manages or turn:
         return new, None
     return own, new
 
@@ -213,7 +221,7 @@ def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
         return Aim.SERVE if linked.status == "True" else Aim.PREPARE
     if (right.state, right.reason) == ("Ended", RETENTION_OVER):
         return Aim.REMOVE
-    made = tenant.status.identity or tenant.status.secret_id or tenant.status.endpoint
+    made = tenant.status.cell  # written down before anything is made
     return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
 
 
@@ -232,6 +240,7 @@ def _hash(
         "runtime": runtime.wire() if runtime and aim is Aim.SERVE else None,
         "awaited": awaited.wire() if awaited else None,
         "cell": vars(task.place) if task else None,
+        "probe": probe_asked(base.tenant) if aim is Aim.SERVE else None,
         "keys": dict(bundle.keys) if bundle else None,
         "platform": vars(platform),
         "right": [base.right.wire(), base.standing.wire()],

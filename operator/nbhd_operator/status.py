@@ -22,7 +22,7 @@ from nbhd_operator.reasons import APPLIED, APPLYING, ROLLING_OUT, WAITING_FOR_TU
 from nbhd_operator.reconcile import Outcome, Rest, in_force
 from nbhd_operator.resources import ContainerApp, Identity, Secret, container_app, identity, secret
 from nbhd_operator.resources.base import Seen, State
-from nbhd_operator.situation import Aim, Situation
+from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _NOT_SEEN = Finding("Unknown", "NotObserved", "Azure was not asked yet.")
 _BY_STATE = {
@@ -78,6 +78,18 @@ def report(situation: Situation, rest: Rest, seen: Seen, now: datetime.datetime)
     )
 
 
+def worth_writing(before: TenantStatus, after: TenantStatus, rest: Rest) -> bool:
+    """True if it says something new. Steps on the way that nobody acts on wait for what they come to."""
+    if rest.outcome is Outcome.PROGRESS and not rest.at_once:
+        before, after = (_without_steps(status) for status in (before, after))
+    return before.wire() != after.wire()
+
+
+def _without_steps(status: TenantStatus) -> TenantStatus:
+    conditions = tuple(condition for condition in status.conditions if condition.type != "SecretsReady")
+    return status.model_copy(update={"identity": None, "secret_id": None, "conditions": conditions})
+
+
 def _plan(situation: Situation) -> str | None:
     """The plan in force; what is only planned is not, for who has a container made from another one."""
     status, plan = situation.tenant.status, situation.plan
@@ -97,6 +109,7 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
             "credentials",
             "previous_credentials",
             "revision",
+            "probed",
             "runtime",
         )
     )
@@ -116,7 +129,10 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
         facts["identity"] = identity.applied(seen)
     if seen.get(Secret.kind):
         facts["secret_id"] = secret.version_url(seen)
-    if task.bundle and rest.secrets and rest.secrets.reason == "SecretsReady":
+    in_vault = rest.secrets is not None and rest.secrets.reason == "SecretsReady"
+    # Those of a first container may be told before they are made: nobody can hold others.
+    first = before.credentials is None and situation.aim is not Aim.PAUSE and situation.ruling.manages
+    if task.bundle and (in_vault or first):
         facts |= _credentials(before, in_force(task.bundle), serving=rest.serving is not None)
     app = seen.get(ContainerApp.kind)
     if runtime := _made_from(situation, rest, app):
@@ -126,6 +142,7 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
             "endpoint": container_app.endpoint(app.body),
             "chat_id": task.chat_id,
             "revision": rest.serving,
+            "probed": probe_asked(situation.tenant),
         }
     return facts
 
@@ -152,7 +169,9 @@ def _made_from(situation: Situation, rest: Rest, app: State | None) -> Runtime |
     if situation.aim is not Aim.SERVE or task is None:
         return None
     if situation.ruling.manages:
-        return task.runtime if before or app else None
+        # A first container does not wait for a turn, so it is enough to tell once it is up, or does not come up.
+        done = app is not None and rest.outcome is not Outcome.PROGRESS
+        return task.runtime if before or done else None
     return container_app.runtime(app.body) if app and before is None else None
 
 
@@ -194,7 +213,7 @@ def _standing(situation: Situation, rest: Rest, secrets: Finding, app: Finding) 
         return Finding("False", "Deleting", app.message)
     if not right.serves:
         return Finding("False", right.reason, _meaning(right))
-    for needed in (linked, secrets, app):
+    for needed in (linked, _lacking(secrets, app)):
         if needed.status != "True":
             return Finding("False", needed.reason, needed.message)
     if right.state == "Grace":
@@ -214,10 +233,15 @@ def _reconciling(
         return Finding("False", told.reason, told.message)
     if rest.trouble:
         return Finding("True", rest.trouble.reason, rest.trouble.message)
-    current = secrets if secrets.status != "True" else app
-    if current.status == "True":
+    lacking = _lacking(secrets, app)
+    if lacking.status == "True":
         return Finding("True", "Updating", "A change is being applied while the assistant serves on.")
-    return Finding("True", current.reason, current.message)
+    return Finding("True", lacking.reason, lacking.message)
+
+
+def _lacking(secrets: Finding, app: Finding) -> Finding:
+    """What service waits for; of two that lack for one reason the app, which is what people wait for."""
+    return secrets if secrets.status != "True" and secrets.reason != app.reason else app
 
 
 def _billing(right: Entitlement) -> Finding:

@@ -10,11 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import aiohttp
-from kubernetes.aio.client.exceptions import ApiException
-
 from nbhd_crds.api import Plan
-from nbhd_crds.client import GoneError, Objects, is_conflict
+from nbhd_crds.client import Objects, is_conflict
 from nbhd_crds.clock import Clock
 from nbhd_operator import events
 from nbhd_operator.cache import Cache, Key
@@ -23,7 +20,8 @@ from nbhd_operator.rollout import report, rollout
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 1.0
+_PAUSE = 1.0  # seconds
+_LONGEST = 15.0
 
 
 class Turns:
@@ -48,12 +46,14 @@ class Turns:
         self._cache.turns.clear()
         for key in self._cache.plans:
             self._cache.stir(key)
+        pause = self._pause
         while True:
-            await self.round()
-            await asyncio.sleep(self._pause)
+            pause = self._pause if await self.round() else min(pause * 2, _LONGEST)
+            await asyncio.sleep(pause)
 
-    async def round(self) -> None:
-        """All Plans that something stirred since the last round. What fails is done in the next one."""
+    async def round(self) -> bool:
+        """All Plans that something stirred since the last round. False: some failed, and are left to the next one."""
+        well = True
         for key in sorted(self._cache.stirred()):
             plan = self._cache.plans.get(key)
             if plan is None:
@@ -61,11 +61,13 @@ class Turns:
             elif self._may_act():
                 try:
                     await self._look(key, plan)
-                except (ApiException, aiohttp.ClientError, TimeoutError, OSError, GoneError) as error:
+                except Exception as error:  # noqa: BLE001, RUF100 - one Plan's trouble must not stop another's rollout
+                    well = False
                     self._cache.stir(key)
                     if not is_conflict(error):  # a newer version is on its way to us
                         extra = {"namespace": key.namespace, "plan": key.name, "error": type(error).__name__}
                         log.warning("the plan's status was not written", extra=extra)
+        return well
 
     async def _look(self, key: Key, plan: Plan) -> None:
         before = self._cache.turns.get(key, frozenset())

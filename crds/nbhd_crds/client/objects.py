@@ -8,7 +8,7 @@ part.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from kubernetes.aio import client
@@ -23,6 +23,7 @@ Json = Mapping[str, Any]
 _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
 _TIMEOUT = 30.0
+_PAGE = 500
 
 
 class GoneError(Exception):
@@ -65,21 +66,24 @@ class Objects(Generic[T]):
 
     async def list(self, namespace: str) -> list[T]:
         """All objects of the namespace; of all namespaces when it is empty."""
-        found: list[T] = []
-        token: str | None = None
+        return [self._kind.parse(item) async for page in self.pages(namespace) for item in page]
+
+    async def pages(self, namespace: str, selector: str = "") -> AsyncIterator[Sequence[Json]]:
+        """The same as the API server has them, page by page; only those with the labels of ``selector``."""
+        options: dict[str, Any] = {"limit": _PAGE, "_request_timeout": _TIMEOUT}
+        if selector:
+            options["label_selector"] = selector
         while True:
             if namespace:
                 page: Any = await self._api.list_namespaced_custom_object(
-                    GROUP, VERSION, namespace, self._plural, limit=500, _continue=token, _request_timeout=_TIMEOUT
+                    GROUP, VERSION, namespace, self._plural, **options
                 )
             else:
-                page = await self._api.list_cluster_custom_object(
-                    GROUP, VERSION, self._plural, limit=500, _continue=token, _request_timeout=_TIMEOUT
-                )
-            found += [self._kind.parse(item) for item in page["items"]]
-            token = page["metadata"].get("continue")
-            if not token:
-                return found
+                page = await self._api.list_cluster_custom_object(GROUP, VERSION, self._plural, **options)
+            yield page["items"]
+            options["_continue"] = page["metadata"].get("continue")
+            if not options["_continue"]:
+                return
 
     async def apply_status(self, seen: T, status: Json, manager: str) -> T:
         """Applies the whole status that ``manager`` owns.

@@ -269,7 +269,8 @@ class Small:
 
     def add(self, name: str, chat: int, plan: str = "basic", **spec: Any) -> None:
         """A new subscriber, who is served free of charge."""
-        fields = {"complimentary": True, "planRef": {"name": plan}, "telegram": make.telegram(chat), **spec}
+        given = {"complimentary": True, "planRef": {"name": plan}, "telegram": make.telegram(chat), **spec}
+        fields = {name: value for name, value in given.items() if value is not None}
         self.store.put(make.tenant(name, meta={"uid": f"uid-{next(self._uids)}"}, **fields))
 
     def tenant(self, name: str) -> Tenant:

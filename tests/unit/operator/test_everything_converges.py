@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from nbhd_crds.api import Tenant
@@ -17,13 +17,16 @@ from nbhd_crds.api.meta import Reference
 from nbhd_crds.identity import azure_name
 from nbhd_operator.cache import Key
 from nbhd_operator.policy import Policy, ruling
-from nbhd_operator.reasons import PROVISIONING_FAILED
+from nbhd_operator.reasons import PROVISIONING_FAILED, ROLLING_OUT
+from nbhd_operator.rollout import canonical
 from tests.unit.operator import make
 from tests.unit.operator.memory import BAD_IMAGE, KINDS, Small, changed_image, said
 
 NAMES = ("anna", "bert", "cleo")
 POLICIES = (None, None, "manage", "plan", "skip", "detach-on-delete", "nonsense")
 Act = Callable[[Small], None]
+# Explaining a failure line by line takes longer than a test may.
+QUICK = settings(deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
 
 
 def _edit(name: str, spec: dict[str, Any]) -> Act:
@@ -133,6 +136,7 @@ plan_specs = st.sampled_from(
         {"rollout": {"maxInFlight": 1, "paused": True}},
     ]
 )
+plan_images = st.sampled_from([{"image": image} for image in (make.IMAGE, changed_image("1"), BAD_IMAGE)])
 acts: st.SearchStrategy[Act] = st.one_of(
     st.builds(_edit, names, specs),
     st.builds(_add, names),
@@ -217,7 +221,7 @@ async def all_is_well(small: Small, detached: set[str]) -> None:
 histories = st.lists(st.tuples(acts, st.integers(0, 12)), max_size=14)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(QUICK, max_examples=60)
 @given(histories)
 def test_whatever_happens_all_comes_to_rest_and_is_as_wanted(history: list[tuple[Act, int]]) -> None:
     async def run() -> None:
@@ -226,3 +230,49 @@ def test_whatever_happens_all_comes_to_rest_and_is_as_wanted(history: list[tuple
         await all_is_well(small, detached)
 
     asyncio.run(run())
+
+
+async def test_from_nothing_to_served_it_takes_a_finalizer_and_two_statuses() -> None:
+    small = Small()
+    for number in range(10):
+        small.add(f"t{number}", 100 + number)
+    await small.settle()
+    assert small.store.writes == 30
+    assert small.plans.writes <= 3
+
+
+own_changes: st.SearchStrategy[Act] = st.one_of(
+    st.builds(_change_plan, st.just("basic"), st.none(), plan_images),
+    st.builds(
+        _edit, names, st.sampled_from([{"suspended": True}, {"suspended": False}, {"credentials": {"version": 3}}])
+    ),
+    st.builds(_in_azure, names, st.sampled_from(["edit", "stop", "app"])),
+    st.just(Small.restart),
+)
+
+
+@settings(QUICK, max_examples=20)
+@given(st.lists(st.tuples(own_changes, st.integers(0, 12)), max_size=14))
+def test_never_are_more_containers_replaced_at_a_time_than_the_plan_allows(history: list[tuple[Act, int]]) -> None:
+    async def run() -> None:
+        small = Small()
+        small.change_plan(rollout={"maxInFlight": 1})
+        for name in NAMES:
+            small.add(name, 40 + NAMES.index(name))
+        await small.settle()
+        for act, looks in history:
+            act(small)
+            for _ in range(looks):
+                await small.looks(1)
+                await small.turns.round()
+                assert _replaced(small) <= 1
+        await small.settle()
+        assert _replaced(small) <= 1
+
+    asyncio.run(run())
+
+
+def _replaced(small: Small) -> int:
+    own = canonical(small.plan().spec.runtime)
+    tenants = small.store.tenants.values()
+    return sum(t.status.runtime == own and said(t, "UpToDate")[1] == ROLLING_OUT for t in tenants)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nbhd_crds.api.meta import FINALIZER, RECONCILE_POLICY_ANNOTATION
+from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION, RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
 from nbhd_operator.rollout import canonical
 from tests.unit.operator import make
@@ -256,6 +256,33 @@ async def test_a_policy_set_in_the_middle_of_a_look_stops_it(small: Small) -> No
     small.store.edit(preferences={"timeZone": "Europe/Berlin"})
     await small.settle()
     assert small.azure.state() == before
+
+
+async def test_who_is_asked_to_answer_is_asked_once(small: Small) -> None:
+    asked: list[str] = []
+    silent = [True, True, False]
+
+    async def answers(endpoint: str) -> bool:
+        asked.append(endpoint)
+        return not silent.pop(0)
+
+    small.azure.answers = answers  # type: ignore[method-assign]
+    writes = len(small.azure.writes)
+    old = small.tenant("anna")
+    annotations = {PROBE_ANNOTATION: "2026-11-25T12:00:00Z"}
+    small.store.put(old.model_copy(update={"metadata": old.metadata.model_copy(update={"annotations": annotations})}))
+    await small.looks(1)
+    waits = small.tenant("anna")
+    assert waits.status.probed is None
+    assert waits.status.phase == "Ready"  # it serves on, as far as Azure knows
+    await small.settle()
+    assert len(asked) == 3
+    assert small.tenant("anna").status.probed == "2026-11-25T12:00:00Z"
+    assert len(small.azure.writes) == writes
+    assert await small.look_at_all() == (0, 0, 0)
+    small.restart()
+    await small.settle()
+    assert len(asked) == 3
 
 
 async def test_what_azure_really_answers_is_no_difference(stage: Stage) -> None:

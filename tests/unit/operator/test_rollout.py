@@ -9,6 +9,7 @@ import pytest
 from nbhd_crds.api import Plan, Runtime, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
+from nbhd_operator.metrics import rollout_states
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.rollout import Standing, canonical, report, rollout, short, standing
 from tests.unit.operator import make
@@ -61,6 +62,7 @@ def keys(*names: str) -> set[Key]:
         (one("a", NEW, FAILED), Standing.FAILED),
         (one("a", NEW, DOWN | {"Reconciling": ("True", "NoAnswer")}), Standing.FAILED),
         (one("a", NEW, DOWN, state="Suspended"), Standing.UPDATED),
+        (one("a", NEW, ROLLING, state="Suspended"), Standing.COMING),  # until its pause is complete
         (one("a", OLD, SERVED), Standing.WAITING),
         (one("a", OLD, DOWN), Standing.WAITING),
         (one("a", OLD, FAILED), Standing.WAITING),
@@ -194,6 +196,11 @@ async def test_a_bad_image_stops_at_the_first_ones_and_a_good_one_goes_on() -> N
     assert images(small) == ["b", "b", "0", "0", "0", "0"]
     found = small.plan().status
     assert (found.tenants, found.updated, found.updating, found.waiting) == (6, 0, 2, 4)
+    assert rollout_states([small.plan()]) == {
+        ("basic", "updating"): 2,
+        ("basic", "waiting"): 4,
+        ("basic", "updated"): 0,
+    }
     stalled = next(c for c in found.conditions if c.type == "Stalled")
     assert (stalled.status, stalled.reason) == ("True", "RolloutStopped")
     assert "t0, t1" in stalled.message
@@ -242,6 +249,22 @@ async def test_new_tenants_and_those_of_another_plan_do_not_wait() -> None:
     small.store.edit("other", planRef={"name": "basic"})
     await small.settle()
     assert images(small) == ["2", "2", "0", "0"]
+
+
+async def test_a_price_that_moves_to_another_plan_moves_its_tenants_a_few_at_a_time() -> None:
+    small = Small()
+    for number in range(3):
+        billing = make.billing("active", lookupKey="basic")
+        small.add(f"t{number}", 100 + number, planRef=None, complimentary=False, billing=billing)
+    await small.settle()
+    small.change_plan("basic", lookupKeys=["old"])
+    small.change_plan("plus", lookupKeys=["basic"], image=NEW, rollout={"paused": True})
+    await small.settle()
+    assert images(small) == ["0"] * 3
+    assert (small.plan("plus").status.waiting, small.plan("basic").status.tenants) == (3, 0)
+    small.change_plan("plus", rollout={})
+    await small.settle()
+    assert images(small) == ["2"] * 3
 
 
 async def test_who_is_paused_takes_its_turn_when_it_comes_back() -> None:
