@@ -28,7 +28,7 @@ from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.cells import CLAIMING, Look
 from nbhd_operator.claims import CLAIM_TAG, Claim, cell_owner, claim_of, claim_text
-from nbhd_operator.errors import Fault, NotFound, Terminal
+from nbhd_operator.errors import Denied, Fault, NotFound, Terminal
 from nbhd_operator.events import Change
 from nbhd_operator.finding import Finding
 from nbhd_operator.inventory import Inventory
@@ -288,7 +288,8 @@ class Keeper:
         delay = self.queue.retry(key, self._pace, at_least=getattr(fault, "after", 0.0))
         log.warning("Azure did not do it", extra=_names(key) | extra | {"again_in": round(delay, 1)})
         before = self._cache.standing(cell)
-        if isinstance(fault, Terminal | NotFound):
+        denied = isinstance(fault, Denied) and self.queue.attempts(key) >= _VISIBLE  # a new right spreads for a while
+        if isinstance(fault, Terminal | NotFound) or denied:
             return self._known(cell, cells.hopeless(before, fault))
         if self.queue.attempts(key) < _VISIBLE:
             return None

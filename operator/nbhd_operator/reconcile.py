@@ -7,6 +7,7 @@ answer is the same.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -113,6 +114,8 @@ class Rest:
     """Why what is due is not done: a person wants it so."""
     planned: tuple[PlannedChange, ...] = ()
     """What would be done."""
+    late: bool = False
+    """Azure has had its time: say so at once, and ask seldom."""
 
 
 Step = Finalize | Release | Observe | Apply | Remove | Start | Stop | Probe | Rest
@@ -162,6 +165,18 @@ def meanwhile(situation: Situation, seen: Seen) -> Finding | None:
     if serving:
         return Finding("False", "Starting", "The container app is being started again; messages wait.")
     return Finding("False", "Provisioning", "The container app is being made; messages wait.")
+
+
+def patience(rest: Rest, seen: Seen, now: datetime.datetime) -> Rest:
+    """The same rest, but for an app that Azure has been working on for hours: nobody but Azure can end that."""
+    state = seen.get(_APP.kind)
+    if rest.outcome is not Outcome.PROGRESS or state is None or not container_app.stuck(state.body, now):
+        return rest
+    message = (
+        "Azure has been working on the container app for over an hour and refuses changes meanwhile. "
+        "Ask Azure's support about the app if this lasts; it is looked at every few minutes."
+    )
+    return replace(rest, trouble=_wait("AzureStuck", message), late=True)
 
 
 def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None) -> Step:

@@ -6,6 +6,7 @@ A PUT is fired and left to itself; the next look decides. While Azure works on t
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SPEC_HASH = "nbhd-spec-hash"
 _GRACE_PERIOD = 330  # OpenClaw finishes a turn within 315 s of SIGTERM
 _AT_REST = ("Succeeded", "Failed", "Canceled")
+_TOO_LONG = datetime.timedelta(hours=1)  # Azure itself gives up on a change after less than half of it
 
 
 class ContainerApp:
@@ -137,6 +139,15 @@ def started(found: Body) -> State:
 def state(found: Body) -> State:
     """An app as Azure describes it."""
     return State(found, busy=found["properties"].get("provisioningState") not in _AT_REST)
+
+
+def stuck(found: Body, now: datetime.datetime) -> bool:
+    """True if Azure began to work on the app over an hour ago, by its own record, and has not come to an end."""
+    begun = (found.get("systemData") or {}).get("lastModifiedAt")
+    try:
+        return state(found).busy and now - datetime.datetime.fromisoformat(str(begun)) > _TOO_LONG
+    except (ValueError, TypeError):  # no record, or one without a time zone
+        return False
 
 
 def failed(found: Body) -> bool:

@@ -33,6 +33,7 @@ from nbhd_operator.keeper import Keeper
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.pace import Pace
 from nbhd_operator.queue import Backoff, WorkQueue
+from nbhd_operator.resources.base import Place
 from nbhd_operator.settings import OperatorSettings
 from nbhd_operator.situation import Situation, assess
 from tests.unit.operator import make
@@ -177,7 +178,7 @@ class Operator:
         self.recorded: list[tuple[str, Change]] = []
         self._store, self._tasks = store, list[asyncio.Task[None]]()
         self._plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
-        self.cells = cells or CellStore(make.cell(**world.cell.spec()))
+        self.cells = cells or CellStore(cell_of(world))
         if cells is None:
             self.cache.standings = {key: make.opened(cell) for key, cell in self.cells.cells.items()}
         self._list()
@@ -321,26 +322,47 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.create(tmp_path_factory.mktemp("ca"))
 
 
+@contextlib.asynccontextmanager
+async def connected(
+    world: AzureWorld, authority: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Azure, Place, Metrics]]:
+    """The operator's own clients of a running world, the place of its one cell, and what is counted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_path))
+    settings = operator_settings(world, folder)
+    async with Azure(settings, metrics := Metrics()) as azure:
+        yield azure, Place.of(cell_of(world), settings.platform), metrics
+
+
+def cell_of(world: AzureWorld) -> Cell:
+    """The world's one cell."""
+    return make.cell(**world.cell.spec())
+
+
+def operator_settings(world: AzureWorld, folder: Path) -> OperatorSettings:
+    """What an operator of this world is started with."""
+    key = "k1:" + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
+    return read(
+        OperatorSettings,
+        {
+            **{f"NBHD_{name}_KEYS": key for name in ("BOT", "WEBHOOK", "GATEWAY", "MODEL")},
+            **world.credentials_env(folder),
+            "NBHD_BOT_ID": "7000001",
+            "NBHD_EGRESS_URL": "http://egress.test",
+            "NBHD_MODEL_URL": "http://model.test/v1",
+            "AZURE_SUBSCRIPTION_ID": world.subscription_id,
+            "AZURE_ARM_URL": world.arm_url,
+            "AZURE_MOCK": "true",
+        },
+    )
+
+
 @pytest.fixture
 async def stage(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """A quick world in which nothing runs, and everything answers."""
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(AzureWorld(authority, delays=QUICK, run_containers=False))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_path))
-        key = "k1:" + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
-        settings = read(
-            OperatorSettings,
-            {
-                **{f"NBHD_{name}_KEYS": key for name in ("BOT", "WEBHOOK", "GATEWAY", "MODEL")},
-                **world.credentials_env(tmp_path),
-                "NBHD_BOT_ID": "7000001",
-                "NBHD_EGRESS_URL": "http://egress.test",
-                "NBHD_MODEL_URL": "http://model.test/v1",
-                "AZURE_SUBSCRIPTION_ID": world.subscription_id,
-                "AZURE_ARM_URL": world.arm_url,
-                "AZURE_MOCK": "true",
-            },
-        )
+        settings = operator_settings(world, tmp_path)
         azure = await stack.enter_async_context(Azure(settings, metrics := Metrics()))
 
         async def answers(endpoint: str) -> bool:
