@@ -236,9 +236,12 @@ class Azure:
     # -- cells --------------------------------------------------------------------------------------------------------
 
     async def get_group_tags(self, place: Place) -> dict[str, str]:
-        """Tags of the cell's resource group."""
+        """Tags of the cell's resource group. An answer without them is no answer: a claim would be overlooked."""
         found = await self._group_tags(place, HttpRequest("GET", "", params={"api-version": TAGS_API}))
-        return dict(found["properties"].get("tags") or {})
+        properties = found.get("properties")
+        if not isinstance(properties, dict) or not isinstance(properties.get("tags") or {}, dict):
+            raise Unreadable
+        return dict(properties.get("tags") or {})
 
     async def tag_group(self, place: Place, tags: dict[str, str]) -> None:
         """Adds tags to the cell's resource group; others stay as they are."""

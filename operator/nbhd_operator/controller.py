@@ -176,7 +176,8 @@ class Controller:
         self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
-        rest = reconcile.patience(rest, look.seen, self._now())
+        if self._queue.attempts(key) >= REFUSED:
+            rest = reconcile.patience(rest, look.seen, self._now())
         if self._queue.attempts(key) < SLOW and not rest.late:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)

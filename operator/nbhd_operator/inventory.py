@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbhd_crds.api.cell import Quota
 from nbhd_operator.diff import differences
-from nbhd_operator.errors import Retryable
+from nbhd_operator.errors import Unreadable
 from nbhd_operator.resources import container_app
 from nbhd_operator.resources.base import PLATFORM_TAG, TENANT_TAG, Body, Place, Task
 from nbhd_operator.resources.role_assignment import SECRETS_USER, scope_of
@@ -76,7 +76,7 @@ async def take(azure: Azure, place: Place, compare: Callable[[Body], tuple[str, 
                 grants.append(_grant(scope, role))
         cores = _cores([usage async for usage in azure.list_environment_usages(place)])
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise Retryable("UnreadableList", "Azure's list of the cell was not as expected") from None
+        raise Unreadable from None
     roles = Quota(used=used, limit=ROLE_ASSIGNMENT_LIMIT)
     return Inventory(apps, identities, secrets, tuple(grants), roles, cores, differing)
 

@@ -13,7 +13,7 @@ SLOW = 20
 VISIBLE = 5
 """Failures in a row after which a passing fault is shown in status."""
 REFUSED = 5
-"""Refusals that we saw ourselves before a deadline counts: the clock may have jumped."""
+"""Looks of our own before a deadline counts: the clock may have jumped."""
 
 _POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
 _LONG_POLL = Backoff(first=60.0, most=300.0)

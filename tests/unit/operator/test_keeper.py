@@ -147,6 +147,18 @@ async def test_a_claim_that_is_lost_stops_everything(stage: Stage) -> None:
     assert (stage.owned, stage.world.writes) == (ALL, before)
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"properties": null}', b"<html>busy</html>", b'{"properties": {"tags": 7}}'])
+async def test_a_claim_that_cannot_be_read_is_not_taken_for_none(stage: Stage, body: bytes) -> None:
+    stage.world.subscription.groups[stage.world.resource_group].tags["nbhd-claim"] = "another:uid"
+    stage.world.traffic.garble_next("GET", "/tags/default$", body)
+    operator = stage.operator(cells(stage))
+    await eventually(
+        lambda: conditions(operator.cells.cells[CELL]).get("Stalled") == ("True", "CellClaimed"), "CellClaimed"
+    )
+    assert claim(stage) == "another:uid"
+    assert stage.world.writes == 0
+
+
 async def test_of_two_cells_with_one_resource_group_the_younger_is_stalled(stage: Stage) -> None:
     spec = stage.world.cell.spec()
     old, young = make.cell("old", **spec), make.cell("young", **spec | {"resourceGroup": spec["resourceGroup"].upper()})
