@@ -34,6 +34,7 @@ from nbhd_operator.throttle import ThrottledTransport, operation_of
 
 APPS_API = "2026-07-01"
 VAULT_API = "2025-07-01"
+TAGS_API = "2021-04-01"
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 
 
@@ -231,6 +232,61 @@ class Azure:
         with _faults():
             answer = await self._vault(place).send_request(HttpRequest(method, path))
             answer.raise_for_status()
+
+    # -- cells --------------------------------------------------------------------------------------------------------
+
+    async def get_group_tags(self, place: Place) -> dict[str, str]:
+        """Tags of the cell's resource group. An answer without them is no answer: a claim would be overlooked."""
+        found = await self._group_tags(place, HttpRequest("GET", "", params={"api-version": TAGS_API}))
+        properties = found.get("properties")
+        if not isinstance(properties, dict) or not isinstance(properties.get("tags") or {}, dict):
+            raise Unreadable
+        return dict(properties.get("tags") or {})
+
+    async def tag_group(self, place: Place, tags: dict[str, str]) -> None:
+        """Adds tags to the cell's resource group; others stay as they are."""
+        body = {"operation": "Merge", "properties": {"tags": tags}}
+        await self._group_tags(place, HttpRequest("PATCH", "", params={"api-version": TAGS_API}, json=body))
+
+    async def _group_tags(self, place: Place, request: HttpRequest) -> Body:
+        request.url = place.resource_id("Microsoft.Resources/tags/default") + request.url
+        with _faults():
+            response = await self._app_client(place).send_request(request)
+            response.raise_for_status()
+        return dict(response.json()) if response.status_code == 200 else {}
+
+    async def list_identities(self, place: Place) -> AsyncIterator[Body]:
+        """All identities of the cell's resource group."""
+        with _faults():
+            pages = self._identity_client(place).user_assigned_identities.list_by_resource_group(place.resource_group)
+            async for found in pages:
+                yield _wire_readonly(found)
+
+    async def list_secrets(self, place: Place) -> AsyncIterator[Body]:
+        """All secrets of the cell's vault, without values."""
+        with _faults():
+            pages = self._vault(place).list_properties_of_secrets()
+            async for found in pages:
+                yield {
+                    "name": found.name,
+                    "tags": found.tags or {},
+                    "enabled": found.enabled is not False,
+                    "created": found.created_on,
+                }
+
+    async def list_subscription_role_assignments(self, place: Place) -> AsyncIterator[Body]:
+        """All assignments in the cell's subscription, and those above it that count there."""
+        with _faults():
+            async for found in self._role_client(place).role_assignments.list_for_subscription():
+                yield _wire_readonly(found)
+
+    async def list_environment_usages(self, place: Place) -> AsyncIterator[Body]:
+        """What of the cell's Container Apps environment is in use, and the limits."""
+        parts = place.environment_id.split("/")
+        with _faults():
+            pages = self._app_client(place).managed_environment_usages.list(parts[4], parts[8])
+            async for found in pages:
+                yield _wire(found)
 
     # -- clients ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import KubernetesObject
+from nbhd_operator.placement import UNSEEN, Candidate, Standing, whereabouts
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -43,6 +44,8 @@ class Cache:
         self.tenants: dict[Key, Tenant] = {}
         self.plans: dict[Key, Plan] = {}
         self.cells: dict[Key, Cell] = {}
+        self.standings: dict[Key, Standing] = {}
+        """What ``keeper.py`` found out about the Cells."""
         self.turns: dict[Key, frozenset[Key]] = {}
         """By Plan: Tenants that may take its runtime now. Kept by ``turns.py``."""
         self._by_plan: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -139,6 +142,19 @@ class Cache:
         if tenant.spec.telegram is None:
             return []
         return self._others(self._by_chat.get(tenant.spec.telegram.chat_id, set()), tenant)
+
+    def candidates(self, namespace: str) -> list[Candidate]:
+        """The Cells of a namespace, with all that placing a Tenant there rests on."""
+        return [
+            Candidate(cell, self.standing(cell), self.placed(key))
+            for key, cell in self.cells.items()
+            if key.namespace == namespace
+        ]
+
+    def standing(self, cell: Cell) -> Standing:
+        """What is known of this very Cell as it is now."""
+        known = self.standings.get(key_of(cell), UNSEEN)
+        return known if known.of == whereabouts(cell) else UNSEEN
 
     def placed(self, cell: Key) -> int:
         """How many Tenants live in the cell."""

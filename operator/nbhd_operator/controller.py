@@ -60,13 +60,17 @@ class Controller:
         metrics: Metrics,
         record: Callable[[Tenant, events.Change], None],
         may_act: Callable[[], bool] = lambda: True,
+        refused: Callable[[Situation, Fault], bool] = lambda *_: False,
+        cells_wanted: Callable[[str], None] = lambda _: None,
         pace: Pace = _PACE,
     ) -> None:
         """``record`` takes what people should see; ``may_act`` is asked before each change, and says no to one who
-        leads no more.
+        leads no more; ``refused`` is told of each fault, and says whether that has made the cell a full one;
+        ``cells_wanted`` is told that a Tenant of the namespace waits until its Cells are known.
         """
         self._queue, self._cache, self._tenants, self._metrics = queue, cache, tenants, metrics
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
+        self._refused, self._cells_wanted = refused, cells_wanted
         self._looker = Looker(cache=cache, tenants=tenants, azure=azure, clock=clock, record=record, may_act=may_act)
         self._suspects: dict[Key, bool] = {}  # whether people were told of the repair
         self._outdated: set[Key] = set()  # to be read afresh before the next look
@@ -149,6 +153,11 @@ class Controller:
         if calm and not suspect:
             self._finish(key)
             return "settled"
+        if situation.waiting:
+            self._cells_wanted(key.namespace)
+            if self._queue.attempts(key) < VISIBLE and tenant.status.entitlement in (None, situation.right):
+                self._queue.retry(key, self._pace.poll)  # as a rule it takes a moment, and nobody acts on it
+                return "waiting"
         told = self._suspects.pop(key, False)
         recalled = self._recall(key, situation)
         look = Look(situation, recalled, set(recalled), drifted=calm and suspect and not told)
@@ -192,6 +201,8 @@ class Controller:
     async def _failed(self, key: Key, look: Look, fault: Fault) -> str:
         self._memory.pop(key, None)
         self._metrics.failed(fault.reason)
+        if self._refused(look.situation, fault):
+            self._queue.add(key)
         outcome, delay = "failed", 0.0
         trouble: Finding | None = None
         if isinstance(fault, Terminal) or self._overdue(key, look, fault):

@@ -96,15 +96,22 @@ def _stalled(before: TenantStatus | PlanStatus, after: TenantStatus | PlanStatus
     return [] if same else [Change("Warning", now.reason, now.message)]
 
 
-def drifted(paths: Sequence[str]) -> Change:
-    """Somebody else changed the Tenant's app in Azure, and it is put back; no paths: it is gone or was stopped."""
+def drifted(kind: str, paths: Sequence[str]) -> Change:
+    """Somebody else changed what the Tenant has in Azure, and it is put back; no paths: it is gone or was stopped."""
     what = f"changed ({', '.join(paths)})" if paths else "removed, started or stopped"
-    return Change("Warning", "Drifted", f"The container app was {what} by somebody else and is put back.", "Repair")
+    return Change("Warning", "Drifted", f"{_WORDS[kind]} was {what} by somebody else and is put back.", "Repair")
 
 
 def _condition(status: TenantStatus | PlanStatus, kind: str) -> Condition | None:
     return next((condition for condition in status.conditions if condition.type == kind), None)
 
+
+_WORDS = {
+    "containerApp": "The container app",
+    "identity": "The identity",
+    "secret": "The secret",
+    "roleAssignment": "The role assignment",
+}
 
 Post = Callable[[str, Any], Awaitable[None]]
 

@@ -141,11 +141,11 @@ class Looker:
         task = look.situation.task
         if task is None or not look.situation.ruling.manages:
             raise LookupError("a change in Azure needs a task, and leave to make it")
-        if look.drifted:
-            look.drifted = False
-            self._record(look.tenant, events.drifted(step.paths if isinstance(step, Apply) else ()))
         name, place = task.name, task.place
         kind = getattr(getattr(step, "resource", None), "kind", ContainerApp.kind)
+        if look.drifted:
+            look.drifted = False
+            self._record(look.tenant, events.drifted(kind, step.paths if isinstance(step, Apply) else ()))
         extra = names(key_of(look.tenant)) | {"kind": kind, "azure_name": name}
         if isinstance(step, Apply):
             why = {"reason": "Drifted", "paths": ",".join(step.paths)} if step.paths else {"reason": "Absent"}

@@ -154,6 +154,15 @@ class _Reading(Collector):
         for phase, number in sorted(Tally(tenant.status.phase or "New" for tenant in tenants).items()):
             phases.add_metric([phase], number)
         yield phases
+        orphans = GaugeMetricFamily(
+            "nbhd_operator_orphans",
+            "Resources in Azure that belong to no Tenant, by the Cell that they are in. Leader only.",
+            labels=["cell"],
+        )
+        for key, cell in sorted(self._cache.cells.items()):
+            if cell.status.orphan_count is not None:
+                orphans.add_metric([key.name], cell.status.orphan_count)
+        yield orphans
         rollouts = GaugeMetricFamily(
             "nbhd_operator_plan_tenants",
             "Tenants of each plan by how far its runtime has come: updated, updating (or not coming up), waiting. "

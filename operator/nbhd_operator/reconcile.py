@@ -138,11 +138,13 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
         return Rest(
             Outcome.SETTLED, held=Finding("Unknown", SKIPPED, f"{waits}Azure is not looked at. {situation.ruling.said}")
         )
+    if situation.waiting:
+        return Rest(Outcome.PROGRESS, trouble=situation.waiting)
     if task is None:
         idle = Finding("False", situation.right.reason, _NOTHING[situation.right.state == "Pending"])
         return Rest(Outcome.SETTLED, secrets=idle, app=idle)
-    if aim is Aim.REMOVE:
-        return _remove(task, seen)
+    if aim in (Aim.REMOVE, Aim.MOVE):
+        return _remove(task, seen, moving=aim is Aim.MOVE)
     if aim is Aim.PAUSE:
         return _pause(situation, seen, None)
     return _provide(situation, task, seen, answered)
@@ -296,8 +298,8 @@ def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
     return Stop(pausing)
 
 
-def _remove(task: Task, seen: Seen) -> Step:
-    reason = "Deleting" if task.tenant.deleting else "RetentionOver"
+def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
+    reason = "Deleting" if task.tenant.deleting else "CellFull" if moving else "RetentionOver"
     going = Finding("False", reason, "What the tenant has in Azure is being removed.")
     for resource in reversed(ORDER):
         if resource.kind not in seen:
@@ -309,6 +311,8 @@ def _remove(task: Task, seen: Seen) -> Step:
     if task.tenant.deleting:
         return Release()
     gone = Finding("False", reason, "Nothing of the tenant is left in Azure.")
+    if moving:
+        return Rest(Outcome.PROGRESS, secrets=gone, app=gone, gone=True, at_once=True)
     return Rest(Outcome.SETTLED, secrets=gone, app=gone, gone=True)
 
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from nbhd_crds.api import Cell, Entitlement, Plan, Runtime, Tenant
+from nbhd_crds.api import Entitlement, Plan, Runtime, Tenant
 from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION
 from nbhd_crds.identity import Keyring
-from nbhd_operator.cache import Cache, Key, key_of
+from nbhd_operator.cache import Cache, key_of
 from nbhd_operator.claims import chat_owner, id_owner
 from nbhd_operator.entitlement import RETENTION_OVER, entitlement, standing
 from nbhd_operator.finding import Finding
-from nbhd_operator.placement import cell_of
+from nbhd_operator.placement import Undecided, barrier, cell_of, must_move
 from nbhd_operator.plans import Unresolved, plan_of
 from nbhd_operator.policy import Policy, Ruling, ruling
 from nbhd_operator.resources.base import Place, Task
@@ -45,6 +45,8 @@ class Aim(Enum):
     """Whatever exists is kept, and the app is stopped."""
     REMOVE = "remove"
     """Nothing may be left in Azure."""
+    MOVE = "move"
+    """Azure has no room where it was placed: nothing may be left there, then it is placed elsewhere."""
     RELEASE = "release"
     """Being deleted with nothing of its own in Azure: let Kubernetes delete it."""
 
@@ -66,6 +68,8 @@ class Situation:
     """The plan's runtime, while the container must keep another one until the tenant's turn comes."""
     task: Task | None = None
     problem: Finding | None = None
+    waiting: Finding | None = None
+    """Set, with no task, while something must be known before anything is done."""
     rival: Tenant | None = None
     """Another Tenant that this verdict rests on; to be read afresh before it counts."""
     inputs: str = ""
@@ -98,18 +102,29 @@ def assess(
         return _with(base, aim=aim, problem=plan_problem)
     if aim is Aim.LEAVE:
         return _with(base, aim=aim, inputs=_hash(base, aim, platform))
+    candidates = cache.candidates(namespace)
     try:
-        cell = cell_of(tenant, _cells(cache, namespace), lambda c: cache.placed(Key(namespace, c.metadata.name)))
-        place = Place.of(cell, platform)
+        at = cell_of(tenant, candidates, new=aim in (Aim.SERVE, Aim.PREPARE))
+        place = Place.of(at.cell, platform)
+    except Undecided as undecided:
+        return _with(base, aim=aim, waiting=undecided.finding)
     except Unresolved as problem:
         return _without_cell(base, aim, Finding("True", problem.reason, problem.message), platform)
     except ValueError as missing:
-        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{cell.metadata.name}: {missing}"))
+        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{at.name}: {missing}"))
+    forbidden, waiting = barrier(at)
+    if forbidden:
+        return _with(base, aim=aim, problem=forbidden)
+    if must_move(tenant, at, candidates):
+        aim = Aim.MOVE
     credentials = bundle(tenant, platform, dict(rings))
     chat = tenant.spec.telegram.chat_id if tenant.spec.telegram else None
     runtime, awaited = _runtime(base, aim, cache)
     task = Task(tenant, place, platform, runtime, chat, credentials)
-    return _with(base, aim=aim, awaited=awaited, task=task, inputs=_hash(base, aim, platform, cell, task, awaited))
+    inputs = _hash(base, aim, platform, task, awaited)
+    if waiting:  # who is settled stays so
+        return _with(base, aim=aim, waiting=waiting, inputs=inputs)
+    return _with(base, aim=aim, awaited=awaited, task=task, inputs=inputs)
 
 
 def settled(situation: Situation) -> bool:
@@ -179,10 +194,6 @@ def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, R
     return own, new
 
 
-def _cells(cache: Cache, namespace: str) -> list[Cell]:
-    return [cell for key, cell in cache.cells.items() if key.namespace == namespace]
-
-
 def _rights(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> tuple[Entitlement, Entitlement]:
     if tenant.deleting:
         deleted = Entitlement(state="Ended", reason="Deleted")
@@ -218,7 +229,6 @@ def _hash(
     base: Situation,
     aim: Aim,
     platform: Platform,
-    cell: Cell | None = None,
     task: Task | None = None,
     awaited: Runtime | None = None,
 ) -> str:
@@ -229,8 +239,8 @@ def _hash(
         "plan": base.plan.metadata.name if base.plan else None,
         "runtime": runtime.wire() if runtime and aim is Aim.SERVE else None,
         "awaited": awaited.wire() if awaited else None,
+        "cell": vars(task.place) if task else None,
         "probe": probe_asked(base.tenant) if aim is Aim.SERVE else None,
-        "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
         "keys": dict(bundle.keys) if bundle else None,
         "platform": vars(platform),
         "right": [base.right.wire(), base.standing.wire()],

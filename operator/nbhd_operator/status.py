@@ -114,14 +114,14 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
         )
     )
     if rest.gone:
-        return nothing
+        return nothing | ({"cell": None} if situation.aim is Aim.MOVE else {})
     if situation.problem:
         return {}
     # A chat that is not ours any more must not be confirmed by two Tenants.
     facts: dict[str, object] = {} if situation.linked.status == "True" else {"chat_id": None}
     if task is None:
         return facts
-    if situation.aim is Aim.REMOVE:
+    if situation.aim in (Aim.REMOVE, Aim.MOVE):
         return {"endpoint": None, "revision": None} if situation.ruling.manages else {}
     if situation.aim in (Aim.SERVE, Aim.PREPARE) and (situation.ruling.manages or any(seen.values())):
         facts["cell"] = task.place.cell

@@ -27,7 +27,7 @@ from tests.faults.azure_calls import Stage
 
 DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
 _SCAN = "3"  # seconds between two scans of the cell
-_PATIENCE = 120.0
+_PATIENCE = 200.0
 
 
 class Life:

@@ -1,6 +1,6 @@
 """Tenant, Plan and Cell as pydantic models: the single source of the CRDs in ``manifests/crds``."""
 
-from nbhd_crds.api.cell import Cell, CellSpec
+from nbhd_crds.api.cell import Cell, CellSpec, CellStatus
 from nbhd_crds.api.meta import GROUP, VERSION, Condition, ObjectMeta
 from nbhd_crds.api.plan import Plan, PlanSpec, PlanStatus, Runtime, RuntimeCount
 from nbhd_crds.api.tenant import Billing, Entitlement, Hold, PlannedChange, Telegram, Tenant, TenantSpec, TenantStatus
@@ -11,6 +11,7 @@ __all__ = [
     "Billing",
     "Cell",
     "CellSpec",
+    "CellStatus",
     "Condition",
     "Entitlement",
     "Hold",

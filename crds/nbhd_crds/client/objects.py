@@ -8,7 +8,7 @@ part.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from kubernetes.aio import client
@@ -227,3 +227,14 @@ def _identified(seen: KubernetesObject) -> dict[str, Any]:
             "resourceVersion": seen.metadata.resource_version,
         },
     }
+
+
+def namespace_uid(api: client.ApiClient) -> Callable[[str], Awaitable[str]]:
+    """Tells the uid of a namespace: another one after a cluster was built anew."""
+    core = client.CoreV1Api(api)
+
+    async def uid(name: str) -> str:
+        found: Any = await core.read_namespace(name, _request_timeout=_TIMEOUT)
+        return str(found.metadata.uid)
+
+    return uid

@@ -16,6 +16,8 @@ from nbhd_operator.settings import Platform
 if TYPE_CHECKING:
     from nbhd_operator.azure import Azure
 
+PLATFORM_TAG, TENANT_TAG = "nbhd-platform", "nbhd-tenant"
+
 Body = Mapping[str, Any]
 """A resource in Azure's own wire form."""
 
@@ -89,7 +91,7 @@ class Task:
     @property
     def tags(self) -> dict[str, str]:
         """Tags that say whose a resource is."""
-        return {"nbhd-platform": self.platform.id, "nbhd-tenant": self.tenant.spec.id}
+        return {PLATFORM_TAG: self.platform.id, TENANT_TAG: self.tenant.spec.id}
 
 
 @dataclass(frozen=True)

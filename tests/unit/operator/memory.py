@@ -223,6 +223,7 @@ class Small:
         self.store.watchers.append(self._seen)
         self.cache.plans |= {key_of(plan): plan for plan in (make.plan(), make.plan("plus", cpu="2", memory="4Gi"))}
         self.cache.cells |= {key_of(cell): cell for cell in (make.cell(),)}
+        self.cache.standings |= {key: make.opened(cell) for key, cell in self.cache.cells.items()}
         self.restart()
 
     def restart(self) -> None:
@@ -231,6 +232,7 @@ class Small:
         self.cache.replace(
             self.store.tenants.values(), before.plans.values(), before.cells.values(), self.cache.known()
         )
+        self.cache.standings = before.standings
         self.queue: WorkQueue[Key] = WorkQueue(lambda: self._seconds)
 
         def record(about: KubernetesObject, change: Change) -> None:
