@@ -139,7 +139,7 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
             Outcome.SETTLED, held=Finding("Unknown", SKIPPED, f"{waits}Azure is not looked at. {situation.ruling.said}")
         )
     if situation.waiting:
-        return Rest(Outcome.PROGRESS, trouble=situation.waiting)
+        return interrupted(situation, seen, situation.waiting)
     if task is None:
         idle = Finding("False", situation.right.reason, _NOTHING[situation.right.state == "Pending"])
         return Rest(Outcome.SETTLED, secrets=idle, app=idle)
@@ -180,7 +180,7 @@ def patience(rest: Rest, seen: Seen, now: datetime.datetime) -> Rest:
 
 
 def interrupted(situation: Situation, seen: Seen, trouble: Finding | None) -> Rest:
-    """What to say when a step was refused, or does not show yet, and will be tried again."""
+    """What to say when the next step cannot be done yet: it was refused, does not show, or something must be known."""
     if situation.aim not in (Aim.SERVE, Aim.PREPARE) or not situation.ruling.manages:
         return Rest(Outcome.PROGRESS, trouble=trouble)
     told = situation.tenant.condition("SecretsReady")
