@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,9 +19,10 @@ const stopGrace = 500 * time.Millisecond
 
 // child is a component that runs as a process of its own.
 type child struct {
-	name  string
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when the process has been reaped
+	name   string
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the process has been reaped
+	doomed chan struct{} // closed before the process is ended on purpose
 }
 
 // children are the processes of one "up". All of them are started by the goroutine that called newChildren.
@@ -59,14 +61,44 @@ func (c *children) run(name string, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	started := &child{name: name, cmd: cmd, ended: make(chan struct{})}
+	started := &child{name: name, cmd: cmd, ended: make(chan struct{}), doomed: make(chan struct{})}
 	c.running = append(c.running, started)
 	go func() {
 		_ = cmd.Wait()
 		close(started.ended)
+		select {
+		case <-started.doomed:
+			return
+		default:
+		}
 		c.fail(&componentError{name, fmt.Errorf("%s ended: %s", name, cmd.ProcessState)})
 	}()
 	return nil
+}
+
+// kill ends the named children at once, which is no failure, and returns when they are gone and may be started again.
+func (c *children) kill(names ...string) error {
+	var errs []error
+	c.running = slices.DeleteFunc(c.running, func(child *child) bool {
+		if !slices.Contains(names, child.name) {
+			return false
+		}
+		close(child.doomed)
+		_ = child.cmd.Process.Kill()
+		<-child.ended
+		errs = append(errs, setLogAside(child.name))
+		return true
+	})
+	return errors.Join(errs...)
+}
+
+// pids are the processes of all children.
+func (c *children) pids() []int {
+	var found []int
+	for _, child := range c.running {
+		found = append(found, child.cmd.Process.Pid)
+	}
+	return found
 }
 
 // stop ends all children and returns when the last one is gone.
@@ -95,12 +127,19 @@ func setLogsAside() error {
 	for _, component := range []string{
 		"etcd", "apiserver", "kcm", "containerd", "kubelet", "scheduler", "kubeproxy", "coredns",
 	} {
-		err := os.Rename(logFile(component), logFile(component)+".old")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := setLogAside(component); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func setLogAside(component string) error {
+	err := os.Rename(logFile(component), logFile(component)+".old")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // componentError is an error whose explanation is in the log of a component.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -25,6 +26,9 @@ const (
 // namespaces are those that a node has for itself: users are the machine's, since images hold files of several.
 const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWCGROUP |
 	syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC
+
+// crashSignal makes a running node crash and start again, see crash.
+const crashSignal = syscall.SIGUSR1
 
 type nodeOptions struct {
 	dir            string
@@ -106,6 +110,13 @@ func node(opts nodeOptions) (code int, err error) {
 	}
 	fmt.Printf("pid %d\n", first.Process.Pid)
 
+	crashes := make(chan os.Signal, 1)
+	signal.Notify(crashes, crashSignal)
+	go func() {
+		for sign := range crashes {
+			_ = first.Process.Signal(sign)
+		}
+	}()
 	ended := make(chan error, 1)
 	go func() { ended <- first.Wait() }()
 	select {

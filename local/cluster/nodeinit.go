@@ -26,8 +26,8 @@ func nodeInitMain() int {
 		fmt.Fprintln(os.Stderr, "controlplane: preparing the node:", err)
 		return 1
 	}
-	stops := make(chan os.Signal, 1)
-	signal.Notify(stops, syscall.SIGTERM) // Ctrl-C is for "node", which passes it on as this
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, crashSignal) // Ctrl-C is for "node", which passes it on as SIGTERM
 	up := exec.Command("/proc/self/exe", append([]string{
 		"--dir=" + *dir, fmt.Sprintf("--port=%d", *port), "--node", fmt.Sprintf("--audit=%t", *audit),
 	}, imageArgs(images)...)...)
@@ -39,8 +39,8 @@ func nodeInitMain() int {
 		return 1
 	}
 	go func() {
-		for range stops {
-			_ = syscall.Kill(up.Process.Pid, syscall.SIGTERM)
+		for sign := range signals {
+			_ = up.Process.Signal(sign)
 		}
 	}()
 	for {

@@ -11,6 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,21 +102,75 @@ func startNode(ctx context.Context, children *children, client *kubernetes.Clien
 	if err := applyObjects(ctx, client); err != nil {
 		return err
 	}
-	kubeconfig := func(name string) string { return "--kubeconfig=" + filepath.Join(runDir, name+".kubeconfig") }
+	return errors.Join(
+		children.start("scheduler", []string{partConfig("scheduler"), "--leader-elect=false", "--secure-port=0"}),
+		startParts(children),
+	)
+}
+
+// startParts starts what runs on every node of a cluster, but for containerd, and the cluster's DNS.
+func startParts(children *children) error {
 	return errors.Join(
 		children.start("kubelet", []string{
-			kubeconfig("kubelet"), "--config=" + filepath.Join(runDir, "kubelet.yaml"),
+			partConfig("kubelet"), "--config=" + filepath.Join(runDir, "kubelet.yaml"),
 			"--hostname-override=" + nodeName, "--node-ip=" + nodeAddress,
 		}),
-		children.start("scheduler", []string{kubeconfig("scheduler"), "--leader-elect=false", "--secure-port=0"}),
 		children.start("kubeproxy", []string{
-			kubeconfig("kubeproxy"), "--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + nodeName,
+			partConfig("kubeproxy"), "--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + nodeName,
 			"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249",
 			// Limits of connection tracking are the machine's, not the namespace's.
 			"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s",
 		}),
 		children.startProgram("coredns", "-conf", filepath.Join(runDir, "Corefile")),
 	)
+}
+
+func partConfig(name string) string {
+	return "--kubeconfig=" + filepath.Join(runDir, name+".kubeconfig")
+}
+
+// crash does to the node what a power cut does: everything that runs on it ends at once, the containers too, and starts
+// again. The control plane, which a managed cluster has elsewhere, goes on. It returns when the node is ready again.
+func crash(ctx context.Context, children *children, client *kubernetes.Clientset) error {
+	if err := children.kill("kubelet", "containerd", "kubeproxy", "coredns"); err != nil {
+		return err
+	}
+	if err := killOthers(children.pids()); err != nil {
+		return err
+	}
+	if err := forgetReadiness(ctx, client); err != nil {
+		return err
+	}
+	imported, err := startRuntime(ctx, children, nil)
+	if err != nil {
+		return err
+	}
+	if err := <-imported; err != nil {
+		return err
+	}
+	return errors.Join(startParts(children), waitForNode(ctx, client))
+}
+
+// killOthers ends every process of the node but this one, its parent, which is the first, and those to spare.
+func killOthers(spared []int) error {
+	spared = append(spared, 1, os.Getpid())
+	for {
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		killed := 0
+		for _, entry := range entries {
+			pid, err := strconv.Atoi(entry.Name())
+			if err == nil && !slices.Contains(spared, pid) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				killed++
+			}
+		}
+		if killed == 0 { // those that were killed are reaped by the first process
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // waitForNode returns when Pods can be scheduled and Services and their names reached.

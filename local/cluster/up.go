@@ -162,10 +162,24 @@ func up(opts upOptions) (err error) {
 		progress("images are there")
 	}
 	connections.CloseIdleConnections() // the API server waits for its clients when it stops
+	crashes := make(chan os.Signal, 1)
+	if opts.node {
+		signal.Notify(crashes, crashSignal)
+	}
 	fmt.Printf("ready %s KUBECONFIG=%s\n", sockets.url, filepath.Join(dir, adminKubeconfig))
 
-	<-ctx.Done()
-	return unlessStopped(ctx, context.Cause(ctx))
+	for {
+		select {
+		case <-ctx.Done():
+			return unlessStopped(ctx, context.Cause(ctx))
+		case <-crashes:
+			progress("the node crashes")
+			if err := crash(ctx, children, client); err != nil {
+				return unlessStopped(ctx, err)
+			}
+			progress("the node is ready again")
+		}
+	}
 }
 
 // stopOnRequest turns SIGTERM, SIGINT and, if wanted, the end of standard input into a cancellation.

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,6 @@ def values(emulators: Emulators, image: str) -> dict[str, Any]:
         "cells": {"local-1": cell(azure)["spec"]},
         "caBundle": {"configMap": _CA},
         "clock": {"existingClaim": _CLOCK},
-        "router": {"persistence": {"enabled": False}},
         "ingress": {"enabled": False},
     }
 
@@ -143,13 +142,13 @@ class Helm:
         return done.stdout
 
 
-def chart(folder: Path, *overrides: str) -> list[str]:
-    """Arguments of ``helm install`` and ``helm upgrade``; ``overrides`` are ``path=value``."""
+def chart(folder: Path, *overrides: str, also: Sequence[Path] = ()) -> list[str]:
+    """Arguments of ``helm install`` and ``helm upgrade``; ``overrides`` are ``path=value``, ``also`` more values."""
     sets = [f"--set={override}" for override in overrides]
     return [
         RELEASE,
         str(CHART),
-        f"--values={folder / 'values.json'}",
+        *(f"--values={path}" for path in (folder / "values.json", *also)),
         *sets,
         "--wait",
         f"--timeout={_INSTALL_SECONDS}s",
@@ -157,8 +156,8 @@ def chart(folder: Path, *overrides: str) -> list[str]:
 
 
 @asynccontextmanager
-async def running(folder: Path, cluster: Cluster, image: str, namespace: str = "nbhd-tenants") -> AsyncIterator[World]:
-    """Emulators on the node's address, and the chart installed against them. Uninstalls nothing: the node goes."""
+async def beside(folder: Path, cluster: Cluster, image: str, namespace: str = "nbhd-tenants") -> AsyncIterator[World]:
+    """Emulators on the node's address, and all that an installer has before the chart, ``values.json`` included."""
     keys = json.loads(await asyncio.to_thread(cluster.kubectl, "get", "--raw", "/openid/v1/jwks"))
     workload = Workload(f"system:serviceaccount:{NAMESPACE}:operator", keys)
     async with contextlib.AsyncExitStack() as stack:
@@ -170,6 +169,13 @@ async def running(folder: Path, cluster: Cluster, image: str, namespace: str = "
         world.stripe.webhook_url = world.addresses.stripe_hook
         await asyncio.to_thread(cluster.apply, *beforehand(emulators))
         (folder / "values.json").write_text(json.dumps(values(emulators, image)))
+        yield world
+
+
+@asynccontextmanager
+async def running(folder: Path, cluster: Cluster, image: str) -> AsyncIterator[World]:
+    """The same, and the chart installed. Uninstalls nothing: the node goes."""
+    async with beside(folder, cluster, image) as world:
         await asyncio.to_thread(Helm(cluster), "install", *chart(folder))
         yield world
 

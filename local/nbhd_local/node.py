@@ -91,6 +91,13 @@ class Node:
         return self._pid
 
     @property
+    def process(self) -> int:
+        """The process that was started. SIGUSR1 makes the node crash and start again; the control plane goes on."""
+        if self._process is None:
+            raise NodeError("the node is not running")
+        return self._process.pid
+
+    @property
     def cluster(self) -> Cluster:
         """The API server as this machine sees it, with the administrator's kubeconfig."""
         if self._cluster is None:

@@ -23,7 +23,8 @@ from nbhd_local.node import Node
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("the installed platform")]
 
-INSIDE = Path(__file__).parent / "inside" / "story_installed.py"
+ORDER = ("ways_to_install", "all_in_the_cluster", "story_installed")
+INSIDE = [str(Path(__file__).parent / "inside" / f"{name}.py") for name in ORDER]
 Call = tuple[str, str]  # verb, group/resource
 
 
@@ -34,15 +35,17 @@ def lived(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     reason = image.missing()
     if reason:
         pytest.skip(f"no image here: {reason}")
-    archive = image.build()
-    print(f"image: {archive.stat().st_size / 2**20:.0f} MiB compressed")
-    with Node(images=[archive]) as node:
+    archives = [image.build(), image.build("local")]
+    print(f"image: {archives[0].stat().st_size / 2**20:.0f} MiB compressed")
+    with Node(images=archives) as node:
         told = {
             "NBHD_NODE_FOLDER": str(tmp_path_factory.mktemp("installed")),
             "NBHD_NODE_KUBECONFIG": str(node.inside_kubeconfig),
             "NBHD_NODE_IMAGE": image.reference(),
+            "NBHD_NODE_LOCAL_IMAGE": image.reference("local"),
+            "NBHD_NODE_PROCESS": str(node.process),
         }
-        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", str(INSIDE))
+        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", *INSIDE)
         done = subprocess.run(inside, env={**os.environ, **told}, capture_output=True, text=True, timeout=800)
         yield node, done.stdout + done.stderr, done.returncode
 
