@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -151,6 +152,9 @@ async def connected(target: Target) -> AsyncIterator[Access]:
         raise CommandError(f"cannot reach the server: {type(error).__name__}") from None
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
+        # What was cut off in a TLS handshake is closed in the loop's next turn, and there may be none:
+        # https://docs.aiohttp.org/en/stable/client_advanced.html#graceful-shutdown
+        await asyncio.sleep(0)
 
 
 def _kubeconfig(target: Target) -> str:
