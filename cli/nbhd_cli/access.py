@@ -53,9 +53,13 @@ class Access:
         """All objects of the kind."""
         return [kind.parse(item) for item in await self.raw(kind, selector)]
 
+    async def find(self, kind: type[T], name: str) -> T | None:
+        """The object, or None when it does not exist."""
+        return await Objects(self.api, kind, kind.plural).get(self.namespace, name)
+
     async def get(self, kind: type[T], name: str) -> T:
         """The object. Raises ``CommandError`` if there is none."""
-        found = await Objects(self.api, kind, kind.plural).get(self.namespace, name)
+        found = await self.find(kind, name)
         if found is None:
             raise CommandError(f'{kind.kind.lower()} "{name}" not found in {self.where}')
         return found
