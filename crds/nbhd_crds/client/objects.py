@@ -8,7 +8,7 @@ part.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from kubernetes.aio import client
@@ -85,6 +85,31 @@ class Objects(Generic[T]):
             if not options["_continue"]:
                 return
 
+    async def apply_status(self, seen: T, status: Json, manager: str) -> T:
+        """Applies the whole status that ``manager`` owns.
+
+        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
+        ``GoneError`` if the object is not the one that was seen.
+        """
+        try:
+            raw = await self._api.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                seen.metadata.namespace,
+                self._plural,
+                seen.metadata.name,
+                _identified(seen) | {"status": dict(status)},
+                field_manager=manager,
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=_TIMEOUT,
+            )
+        except ApiException as error:
+            if is_not_found(error):
+                raise GoneError(seen.metadata.name) from error
+            raise
+        return self._kind.parse(raw)
+
 
 class Tenants(Objects[Tenant]):
     """Access to Tenants, with the writes that our services make."""
@@ -154,31 +179,6 @@ class Tenants(Objects[Tenant]):
         )
         return Tenant.parse(raw)
 
-    async def apply_status(self, seen: Tenant, status: Json, manager: str) -> Tenant:
-        """Applies the whole status that ``manager`` owns.
-
-        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
-        ``GoneError`` if the object is not the one that was seen.
-        """
-        try:
-            raw = await self._api.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                seen.metadata.namespace,
-                self._plural,
-                seen.metadata.name,
-                _identified(seen) | {"status": dict(status)},
-                field_manager=manager,
-                force=True,
-                _content_type=_APPLY,
-                _request_timeout=_TIMEOUT,
-            )
-        except ApiException as error:
-            if is_not_found(error):
-                raise GoneError(seen.metadata.name) from error
-            raise
-        return Tenant.parse(raw)
-
     async def add_finalizer(self, seen: Tenant) -> Tenant:
         """Sets our finalizer, on exactly the version that was seen; 409 or 422 when there is a newer one.
 
@@ -216,10 +216,10 @@ class Tenants(Objects[Tenant]):
         return Tenant.parse(raw)
 
 
-def _identified(seen: Tenant) -> dict[str, Any]:
+def _identified(seen: KubernetesObject) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": Tenant.kind,
+        "kind": seen.kind,
         "metadata": {
             "name": seen.metadata.name,
             "namespace": seen.metadata.namespace,
@@ -227,3 +227,14 @@ def _identified(seen: Tenant) -> dict[str, Any]:
             "resourceVersion": seen.metadata.resource_version,
         },
     }
+
+
+def namespace_uid(api: client.ApiClient) -> Callable[[str], Awaitable[str]]:
+    """Tells the uid of a namespace: another one after a cluster was built anew."""
+    core = client.CoreV1Api(api)
+
+    async def uid(name: str) -> str:
+        found: Any = await core.read_namespace(name, _request_timeout=_TIMEOUT)
+        return str(found.metadata.uid)
+
+    return uid
