@@ -213,8 +213,7 @@ class Controller:
             if self._queue.attempts(key) > SLOW:
                 message = "Azure is still spreading the role assignment; this takes minutes."
                 trouble = Finding("True", "RoleSpreading", message)
-            app = reconcile.meanwhile(look.situation, look.seen)
-            await self._write(look, Rest(Outcome.PROGRESS, app=app, trouble=trouble))
+            await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
             delay = self._queue.retry(key, self._pace.fault, at_least=after)
@@ -223,7 +222,7 @@ class Controller:
                 trouble = Finding("True", fault.reason, message)
             if trouble or look.situation.right != look.situation.tenant.status.entitlement:
                 # Others act on the right to service, whatever Azure does.
-                await self._write(look, Rest(Outcome.PROGRESS, trouble=trouble))
+                await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         log.log(
             logging.INFO if isinstance(fault, Waiting) else logging.WARNING,
             "Azure did not do it",
