@@ -41,6 +41,17 @@ class _Cut(Exception):  # noqa: N818 - what is to be done
     """Break the connection instead of answering."""
 
 
+class _OtherError(AnsweredError):
+    """Another answer than the service's own."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status)
+        self._status, self._body = status, body
+
+    def response(self) -> web.Response:
+        return web.Response(status=self._status, body=self._body, content_type="application/json")
+
+
 @dataclass(frozen=True)
 class Request:
     """One request as the service saw it."""
@@ -87,13 +98,20 @@ class Hold:
 
 
 @dataclass
-class _Rule:
+class Rule:
+    """What is to go wrong, and with which requests."""
+
     method: str
     path: re.Pattern[str]
     act: Callable[[], Awaitable[None]]
     after_commit: bool
     skip: int = 0
     times: int = 1
+
+    @property
+    def spent(self) -> bool:
+        """Whether every request that it was meant for has come."""
+        return self.times <= 0
 
     def takes(self, request: web.Request) -> bool:
         if self.times <= 0 or request.method != self.method or not self.path.search(request.path):
@@ -118,7 +136,9 @@ class Traffic:
     shown: Callable[[str], str] = str
     log: deque[Request] = field(default_factory=lambda: deque(maxlen=_LOG_LENGTH))
     writes: int = 0
-    _rules: list[_Rule] = field(default_factory=list)
+    latency: float = 0.0
+    """Seconds that every answer takes longer."""
+    _rules: list[Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
     _cuts: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -132,21 +152,29 @@ class Traffic:
         headers: Mapping[str, str] | None = None,
         after_commit: bool = False,
         times: int = 1,
-    ) -> None:
+    ) -> Rule:
         """Answers the next ``times`` matching requests with an error, before or after they took effect."""
 
         async def fail() -> None:
             raise self.injected(status, code, headers or {})
 
-        self._add(method, path_regex, fail, after_commit=after_commit, times=times)
+        return self._add(method, path_regex, fail, after_commit=after_commit, times=times)
 
-    def reset_next(self, method: str, path_regex: str, *, after_commit: bool = False, times: int = 1) -> None:
+    def reset_next(self, method: str, path_regex: str, *, after_commit: bool = False, times: int = 1) -> Rule:
         """Cuts the connection of the next ``times`` matching requests, before or after they took effect."""
 
         async def reset() -> None:
             raise _Cut
 
-        self._add(method, path_regex, reset, after_commit=after_commit, times=times)
+        return self._add(method, path_regex, reset, after_commit=after_commit, times=times)
+
+    def garble_next(self, method: str, path_regex: str, body: bytes, *, status: int = 200, times: int = 1) -> Rule:
+        """Answers the next ``times`` matching requests, which do take effect, with ``body`` instead."""
+
+        async def garble() -> None:
+            raise _OtherError(status, body)
+
+        return self._add(method, path_regex, garble, after_commit=True, times=times)
 
     def hold(self, method: str, path_regex: str, *, nth: int = 1, after_commit: bool = False) -> Hold:
         """Freezes the nth matching request, before or after it took effect."""
@@ -165,6 +193,8 @@ class Traffic:
 
         @web.middleware
         async def front(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            if self.latency:
+                await asyncio.sleep(self.latency)
             try:
                 response = await self._answer(request, handler)
             except _Cut:
@@ -183,6 +213,7 @@ class Traffic:
         if time.monotonic() < self._cuts.pop(key, 0):
             raise _Cut  # HTTP clients quietly repeat a PUT whose kept-alive connection broke
         rules = [rule for rule in self._rules if rule.takes(request)]
+        self._rules = [rule for rule in self._rules if not rule.spent]
         try:
             for rule in rules:
                 if not rule.after_commit:
@@ -207,8 +238,10 @@ class Traffic:
         after_commit: bool,
         skip: int = 0,
         times: int = 1,
-    ) -> None:
-        self._rules.append(_Rule(method, re.compile(path_regex, re.IGNORECASE), act, after_commit, skip, times))
+    ) -> Rule:
+        rule = Rule(method, re.compile(path_regex, re.IGNORECASE), act, after_commit, skip, times)
+        self._rules.append(rule)
+        return rule
 
 
 async def _respond(request: web.Request, handler: _Handler) -> web.StreamResponse:

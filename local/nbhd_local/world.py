@@ -11,7 +11,7 @@ import base64
 import contextlib
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,11 +205,16 @@ def cell(azure: AzureWorld) -> dict[str, Any]:
 
 @asynccontextmanager
 async def emulating(
-    folder: Path, *, host: str = LOOPBACK, delays: Delays | None = None, workload: Workload | None = None
+    folder: Path,
+    *,
+    host: str = LOOPBACK,
+    delays: Delays | None = None,
+    workload: Workload | None = None,
+    azure_options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Emulators]:
     """Starts the emulators on ``host``, a private address of this machine. ``folder`` must exist.
 
-    ``workload`` is the operator's ServiceAccount where it runs in a cluster.
+    ``workload`` is the operator's ServiceAccount where it runs in a cluster; ``azure_options`` go to ``AzureWorld``.
     """
     authority = Authority.create(folder / "tls", host)
     (folder / "clock").mkdir(exist_ok=True)
@@ -222,6 +227,7 @@ async def emulating(
         log_dir=folder / "replicas",
         host=host,
         workload=workload,
+        **(azure_options or {}),
     )
     telegram = TelegramWorld(authority, bot_token=invented.bot_token, bot_username=BOT_USERNAME, clock=clock, host=host)
     stripe_world = StripeWorld(authority, webhook_secret=invented.stripe_webhook, clock=clock, host=host)
@@ -239,6 +245,7 @@ async def running(
     delays: Delays | None = None,
     only: Sequence[str] = SERVICES,
     gates: bool = False,
+    azure_options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[World]:
     """Starts everything, yields when all services are ready, and stops everything.
 
@@ -249,7 +256,7 @@ async def running(
         if cluster is None:
             cluster = await _own_cluster(stack, folder / "cluster")
         api = await stack.enter_async_context(await connect(cluster.kubeconfig))
-        emulators = await stack.enter_async_context(emulating(folder, delays=delays))
+        emulators = await stack.enter_async_context(emulating(folder, delays=delays, azure_options=azure_options))
         ports = Ports()
         world = World(
             **vars(emulators), addresses=_local(ports), namespace=namespace, cluster=cluster, tenants=Tenants(api)

@@ -18,12 +18,12 @@ from aiohttp import web
 
 from nbhd_local.azure.entra import ARM_AUDIENCE, Entra, TokenRefused, arm_refusal
 from nbhd_local.azure.errors import AzureError, resource_not_found
+from nbhd_local.azure.limits import Meter
 from nbhd_local.azure.state import JSON, Environment, ResourceGroup, Subscription, region_title
 from nbhd_local.traffic import Traffic
 
 _API_VERSION = re.compile(r"^20\d\d-\d\d-\d\d(-preview)?$")
 _SUBSCRIPTION = "/subscriptions/{subscription}"
-_BUDGETS = {"GET": ("reads", "249"), "HEAD": ("reads", "249"), "DELETE": ("deletes", "199")}
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,22 @@ def application(
     *,
     operator: str,
     base_url: Callable[[], str],
+    meter: Meter,
 ) -> web.Application:
     """ARM's HTTP surface. Only the principal ``operator`` is authorised, for everything in the subscription."""
     table = [*routes, *_own_routes(subscription)]
 
     async def handle(request: web.Request) -> web.Response:
         authorize(request.headers.get("Authorization"))
+        headers = {"x-ms-request-id": str(uuid.uuid4()), **meter.arm(request.method, request.path)}
+        try:
+            response = await answer(request)
+        except AzureError as refused:
+            response = refused.response()
+        response.headers.update(headers)
+        return response
+
+    async def answer(request: web.Request) -> web.Response:
         found, params = _match(table, request.method, request.path)
         _check_api_version(request.query.get("api-version"), found)
         if params.get("subscription", subscription.id).lower() != subscription.id:
@@ -101,9 +111,7 @@ def application(
             raise AzureError(404, "SubscriptionNotFound", text)
         body = await _json_body(request) if request.method in {"PUT", "PATCH"} else {}
         call = Call(subscription, base_url(), request.path, params, dict(request.query), body)
-        response = await found.handler(call)
-        response.headers.update(_standard_headers(request.method))
-        return response
+        return await found.handler(call)
 
     def authorize(header: str | None) -> None:
         try:
@@ -158,15 +166,6 @@ async def _json_body(request: web.Request) -> JSON:
     if not isinstance(body, dict):
         raise AzureError(400, "InvalidRequestContent", "The request content must be a JSON object.")
     return body
-
-
-def _standard_headers(method: str) -> dict[str, str]:
-    kind, left = _BUDGETS.get(method, ("writes", "199"))
-    return {
-        "x-ms-request-id": str(uuid.uuid4()),
-        f"x-ms-ratelimit-remaining-subscription-{kind}": left,
-        f"x-ms-ratelimit-remaining-subscription-global-{kind}": str(int(left) * 15),
-    }
 
 
 def _own_routes(subscription: Subscription) -> list[Route]:

@@ -21,6 +21,7 @@ from nbhd_local.azure.arm import Call, Route, route
 from nbhd_local.azure.errors import AzureError, resource_not_found
 from nbhd_local.azure.state import JSON, ContainerApp, Delays, Operation, Revision, Subscription, key
 from nbhd_local.clock import Clock
+from nbhd_local.traffic import Hold
 
 _TYPE = "Microsoft.App/containerApps"
 _API_VERSIONS = ("2024-03-01", "2025-01-01", "2025-07-01", "2026-01-01", "2026-07-01")
@@ -59,14 +60,14 @@ class Runtime(Protocol):
 
 
 class NoRuntime:
-    """Revisions are ready at once and nothing runs."""
+    """Revisions are ready at once and nothing runs. ``host`` is every app's, if somebody answers there."""
 
-    def __init__(self, domain: str) -> None:
-        self._domain = domain
+    def __init__(self, domain: str, host: str = "") -> None:
+        self._domain, self._host = domain, host
 
     async def expose(self, app: ContainerApp) -> str | None:
         configuration = (app.body.get("properties") or {}).get("configuration") or {}
-        return f"{app.name}.{self._domain}" if configuration.get("ingress") else None
+        return (self._host or f"{app.name}.{self._domain}") if configuration.get("ingress") else None
 
     async def roll(self, app: ContainerApp, revision: Revision) -> None:
         """Nothing to start."""
@@ -93,6 +94,9 @@ class ContainerApps:
     read_secret: SecretReader
     clock: Clock
     delays: Delays
+    operations_readable: bool = True
+    stuck: dict[str, Hold] = field(default_factory=dict)
+    """Apps whose next change is worked on until the hold is released, by name."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def routes(self) -> list[Route]:
@@ -229,6 +233,9 @@ class ContainerApps:
         return app
 
     def _find_operation(self, call: Call) -> Operation:
+        if not self.operations_readable:
+            text = "The client does not have authorization over the scope of the subscription."
+            raise AzureError(403, "AuthorizationFailed", text)
         operation = self.subscription.operations.get(call.params["operation"])
         if operation is None:
             raise AzureError(404, "OperationNotFound", "The operation was not found.")
@@ -268,13 +275,19 @@ class ContainerApps:
         return self._accepted(call, operation)
 
     async def _switch_later(self, app: ContainerApp, operation: Operation, *, stopped: bool) -> None:
-        await asyncio.sleep(self.delays.app)
+        await self._work(app)
         app.stopped = stopped
         await (self.runtime.stop(app) if stopped else self.runtime.start(app))
         _finish(app, operation)
 
-    async def _provision(self, app: ContainerApp, operation: Operation) -> None:
+    async def _work(self, app: ContainerApp) -> None:
+        """Takes as long as a change does."""
+        if hold := self.stuck.pop(app.name, None):
+            await hold.pause()
         await asyncio.sleep(self.delays.app)
+
+    async def _provision(self, app: ContainerApp, operation: Operation) -> None:
+        await self._work(app)
         revision = self._next_revision(app)
         if revision is None:
             _finish(app, operation)
@@ -311,7 +324,7 @@ class ContainerApps:
 
     async def _remove(self, app: ContainerApp, operation: Operation) -> None:
         await self.runtime.close(app)
-        await asyncio.sleep(self.delays.app)
+        await self._work(app)
         del self.subscription.apps[key(app.group, app.name)]
         operation.status = "Succeeded"
 
@@ -335,10 +348,7 @@ class ContainerApps:
         task.add_done_callback(self._tasks.discard)
 
 
-_WRITE_HEADERS = {
-    "x-ms-async-operation-timeout": "PT15M",
-    "x-ms-ratelimit-remaining-subscription-resource-requests": "699",
-}
+_WRITE_HEADERS = {"x-ms-async-operation-timeout": "PT15M"}
 
 
 def _refuse_if_busy(app: ContainerApp) -> None:

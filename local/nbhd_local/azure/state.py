@@ -49,6 +49,8 @@ class Delays:
     """How long a vault secret is *being* deleted or recovered."""
     principal_replication: float = 0.0
     """How long role assignments answer ``PrincipalNotFound`` for a new identity."""
+    answer: float = 0.0
+    """How much longer than this machine needs every answer takes."""
 
 
 class Age:

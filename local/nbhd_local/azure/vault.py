@@ -16,6 +16,7 @@ from aiohttp import web
 
 from nbhd_local.azure.entra import VAULT_AUDIENCE, Entra, TokenRefused
 from nbhd_local.azure.errors import AzureError
+from nbhd_local.azure.limits import Meter
 from nbhd_local.azure.role_assignments import READS_SECRETS, Access
 from nbhd_local.azure.vault_store import RETENTION_DAYS, Secret, SecretStore, Version, bad_parameter
 from nbhd_local.traffic import Traffic
@@ -29,7 +30,14 @@ class Vault:
     """One vault on its own port. ``resource_id`` is its ARM id; ``owner`` the principal with every right on it."""
 
     def __init__(
-        self, resource_id: str, owner: str, store: SecretStore, access: Access, entra: Entra, traffic: Traffic
+        self,
+        resource_id: str,
+        owner: str,
+        store: SecretStore,
+        access: Access,
+        entra: Entra,
+        traffic: Traffic,
+        meter: Meter,
     ) -> None:
         self.resource_id = resource_id
         self.store = store
@@ -38,6 +46,7 @@ class Vault:
         self._access = access
         self._entra = entra
         self._traffic = traffic
+        self._meter = meter
 
     def read_as(self, principal_id: str, url: str) -> str:
         """The value behind a (versioned or version-less) secret URL, if the principal may read it."""
@@ -72,6 +81,7 @@ class Vault:
             principal = self._entra.verify(request.headers.get("Authorization"), VAULT_AUDIENCE)
         except TokenRefused as refused:
             raise self._challenge(refused) from refused
+        self._meter.vault(request.method, request.path)
         reading = request.match_info.handler == self._get
         self._authorize(principal, request.match_info.get("name", ""), writing=not reading)
         version = request.query.get("api-version", "")

@@ -14,19 +14,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp.web
+
 from nbhd_crds.clock import Clock
 from nbhd_local import web
 from nbhd_local.azure import arm, identities, role_assignments
 from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
 from nbhd_local.azure.entra import Entra, Workload
 from nbhd_local.azure.errors import injected
+from nbhd_local.azure.limits import Limits, Meter
 from nbhd_local.azure.role_assignments import ACR_PULL, Access
 from nbhd_local.azure.runtime import ContainerRuntime
 from nbhd_local.azure.state import Age, Delays, Environment, Identity, ResourceGroup, RoleAssignment, Subscription, key
 from nbhd_local.azure.vault import Vault
 from nbhd_local.azure.vault_store import SecretStore
 from nbhd_local.ca import Authority
-from nbhd_local.traffic import Request, Traffic
+from nbhd_local.traffic import Hold, Request, Traffic
 
 _SUBSCRIPTION_ID = "5b0e7a1c-0000-4000-8000-6e6268640001"
 _TENANT_ID = "5b0e7a1c-0000-4000-8000-6e6268640002"
@@ -37,8 +40,10 @@ class AzureWorld:
 
     ``images`` maps an image reference to the command that stands for it (default: the OpenClaw stand-in).
     ``workload`` is the ServiceAccount that the operator's identity trusts (default: one token of our own).
-    ``run_containers=False`` makes revisions ready without running anything. ``clock`` tells dates and decides what
-    takes minutes to months (cooldown, soft delete); ``delays`` are seconds of the machine.
+    ``run_containers=False`` makes revisions ready without running anything; with ``healthy=True`` they all say that
+    they are well, so that thousands cost nothing. ``clock`` tells dates and decides what takes minutes to months
+    (cooldown, soft delete); ``delays`` are seconds of the machine. ``limits`` makes Azure throttle its caller;
+    ``operations_readable=False`` is for a caller whose roles end at the resource group.
     """
 
     def __init__(
@@ -56,7 +61,10 @@ class AzureWorld:
         registry_server: str = "registry.local",
         images: Mapping[str, Sequence[str]] | None = None,
         run_containers: bool = True,
+        healthy: bool = False,
         purge_protection: bool = True,
+        limits: Limits | None = None,
+        operations_readable: bool = True,
         log_dir: Path | None = None,
         pull_identity: str = "nbhd-pull",
         client_id: str | None = None,
@@ -72,10 +80,13 @@ class AzureWorld:
         self.vault_name, self.environment_name, self.registry_server = vault_name, environment_name, registry_server
         self.arm_url = self.authority_url = self.vault_url = ""
         self._clock = clock or Clock()
-        self.traffic = Traffic(self._clock, injected)
+        self.traffic = Traffic(self._clock, injected, latency=self.delays.answer)
+        self._meter = Meter(limits)
+        self._operations_readable = operations_readable
+        self._stuck: dict[str, Hold] = {}
         self.runtime: ContainerRuntime | None = None
         self._authority, self._images = authority, images or {}
-        self._run_containers, self._log_dir = run_containers, log_dir
+        self._run_containers, self._healthy, self._log_dir = run_containers, healthy, log_dir
         self._host = host
         self._ports = {"arm": arm_port, "entra": authority_port, "vault": vault_port}
         self._stack = contextlib.AsyncExitStack()
@@ -118,12 +129,19 @@ class AzureWorld:
             self._access,
             self.entra,
             self.traffic,
+            self._meter,
         )
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             apps = ContainerApps(
-                self.subscription, await self._start_runtime(stack), self.vault.read_as, self._clock, self.delays
+                self.subscription,
+                await self._start_runtime(stack),
+                self.vault.read_as,
+                self._clock,
+                self.delays,
+                self._operations_readable,
+                self._stuck,
             )
             stack.push_async_callback(apps.aclose)
             routes = [
@@ -138,6 +156,7 @@ class AzureWorld:
                 routes,
                 operator=self.operator_principal_id,
                 base_url=lambda: self.arm_url,
+                meter=self._meter,
             )
             tls = self._authority.server_context()
             for name, app in (
@@ -164,7 +183,8 @@ class AzureWorld:
 
     async def _start_runtime(self, stack: contextlib.AsyncExitStack) -> ContainerRuntime | NoRuntime:
         if not self._run_containers:
-            return NoRuntime(next(iter(self.subscription.environments.values())).default_domain)
+            domain = next(iter(self.subscription.environments.values())).default_domain
+            return NoRuntime(domain, await self._answer_for_all(stack) if self._healthy else "")
         if self._log_dir is None:
             self._log_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbhd-replica-logs-")))
         self._log_dir.mkdir(parents=True, exist_ok=True)
@@ -183,6 +203,15 @@ class AzureWorld:
         stack.push_async_callback(self.runtime.aclose)
         return self.runtime
 
+    async def _answer_for_all(self, stack: contextlib.AsyncExitStack) -> str:
+        async def well(_: aiohttp.web.Request) -> aiohttp.web.Response:
+            return aiohttp.web.Response(text="ok")
+
+        app = aiohttp.web.Application()
+        app.router.add_get("/healthz", well)
+        url = await stack.enter_async_context(web.serve(app, tls=self._authority.server_context(), host=self._host))
+        return url.removeprefix("https://")
+
     def _has_vault(self, resource_id: str) -> bool:
         return resource_id.lower() == self.vault.resource_id.lower()
 
@@ -197,6 +226,11 @@ class AzureWorld:
             "AZURE_AUTHORITY_HOST": self.authority_url,
             "AZURE_FEDERATED_TOKEN_FILE": str(token),
         }
+
+    def stick(self, app_name: str) -> Hold:
+        """The next change of the app stays in progress until the hold is released."""
+        self._stuck[app_name] = hold = Hold()
+        return hold
 
     @property
     def client_id(self) -> str:

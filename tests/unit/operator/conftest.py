@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from nbhd_crds.api import Tenant, TenantStatus
+from nbhd_crds.api import Cell, Tenant, TenantStatus
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.client import GoneError
 from nbhd_crds.settings import read
@@ -29,6 +29,7 @@ from nbhd_operator.controller import Controller, Pace
 from nbhd_operator.events import Change
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.queue import Backoff, WorkQueue
+from nbhd_operator.resources.base import Place
 from nbhd_operator.settings import OperatorSettings
 from tests.unit.operator import make
 
@@ -125,14 +126,8 @@ class Operator:
         self.metrics = Metrics()
         self.recorded: list[tuple[str, Change]] = []
         self._store, self._tasks = store, list[asyncio.Task[None]]()
-        cell = make.cell(
-            resourceGroup=world.resource_group,
-            environmentId=world.environment_id,
-            pullIdentityId=world.pull_identity_id,
-            vault={"name": world.vault_name, "url": world.vault_url},
-        )
         plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
-        for key in self.cache.replace(store.tenants.values(), plans, [cell], self.cache.known()):
+        for key in self.cache.replace(store.tenants.values(), plans, [cell_of(world)], self.cache.known()):
             self.queue.add(key)
         self.controller = Controller(
             queue=self.queue,
@@ -232,26 +227,52 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.create(tmp_path_factory.mktemp("ca"))
 
 
+@contextlib.asynccontextmanager
+async def connected(
+    world: AzureWorld, authority: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Azure, Place, Metrics]]:
+    """The operator's own clients of a running world, the place of its one cell, and what is counted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_path))
+    settings = operator_settings(world, folder)
+    async with Azure(settings, metrics := Metrics()) as azure:
+        yield azure, Place.of(cell_of(world), settings.platform), metrics
+
+
+def cell_of(world: AzureWorld) -> Cell:
+    """The world's one cell."""
+    return make.cell(
+        resourceGroup=world.resource_group,
+        environmentId=world.environment_id,
+        pullIdentityId=world.pull_identity_id,
+        vault={"name": world.vault_name, "url": world.vault_url},
+    )
+
+
+def operator_settings(world: AzureWorld, folder: Path) -> OperatorSettings:
+    """What an operator of this world is started with."""
+    key = "k1:" + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
+    return read(
+        OperatorSettings,
+        {
+            **{f"NBHD_{name}_KEYS": key for name in ("BOT", "WEBHOOK", "GATEWAY", "MODEL")},
+            **world.credentials_env(folder),
+            "NBHD_BOT_ID": "7000001",
+            "NBHD_EGRESS_URL": "http://egress.test",
+            "NBHD_MODEL_URL": "http://model.test/v1",
+            "AZURE_SUBSCRIPTION_ID": world.subscription_id,
+            "AZURE_ARM_URL": world.arm_url,
+            "AZURE_MOCK": "true",
+        },
+    )
+
+
 @pytest.fixture
 async def stage(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """A quick world in which nothing runs, and everything answers."""
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(AzureWorld(authority, delays=QUICK, run_containers=False))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle_path))
-        key = "k1:" + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
-        settings = read(
-            OperatorSettings,
-            {
-                **{f"NBHD_{name}_KEYS": key for name in ("BOT", "WEBHOOK", "GATEWAY", "MODEL")},
-                **world.credentials_env(tmp_path),
-                "NBHD_BOT_ID": "7000001",
-                "NBHD_EGRESS_URL": "http://egress.test",
-                "NBHD_MODEL_URL": "http://model.test/v1",
-                "AZURE_SUBSCRIPTION_ID": world.subscription_id,
-                "AZURE_ARM_URL": world.arm_url,
-                "AZURE_MOCK": "true",
-            },
-        )
+        settings = operator_settings(world, tmp_path)
         azure = await stack.enter_async_context(Azure(settings, metrics := Metrics()))
 
         async def answers(endpoint: str) -> bool:

@@ -1,10 +1,17 @@
-"""The token bucket: a burst, then the rate, and a hold for everybody."""
+"""The operator counts what Azure says is left, waits its turn, and is not refused twice for one reason."""
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
-from nbhd_operator.throttle import Bucket, operation_of
+from nbhd_local.azure import AzureWorld, Delays, Limits
+from nbhd_local.azure.limits import Rate
+from nbhd_local.ca import Authority
+from nbhd_operator.throttle import Bucket, Gates, operation_of
+from tests.unit.operator.conftest import connected
 
 
 def test_a_burst_passes_and_then_the_rate_holds() -> None:
@@ -20,11 +27,11 @@ def test_a_hold_counts_for_all_and_ends() -> None:
     now = [0.0]
     bucket = Bucket(rate=10, burst=10, clock=lambda: now[0])
     bucket.hold(5)
-    assert bucket.reserve() == 5
+    assert bucket.wait() == 5
     now[0] = 5
-    assert bucket.reserve() == 0
+    assert [bucket.reserve() for _ in range(2)] == [0, 0.1]
     bucket.hold(9999)
-    assert bucket.reserve() == 120
+    assert bucket.wait() == 120
 
 
 def test_taking_never_waits() -> None:
@@ -33,6 +40,30 @@ def test_taking_never_waits() -> None:
     assert [bucket.take() for _ in range(4)] == [True, True, False, False]
     now[0] = 1
     assert [bucket.take() for _ in range(2)] == [True, False]
+
+
+def test_what_azure_says_is_left_counts_whatever_was_counted_here() -> None:
+    now = [0.0]
+    bucket = Bucket(rate=10, burst=3, clock=lambda: now[0])
+    bucket.learn(1)  # another replica used the rest
+    assert [bucket.take() for _ in range(2)] == [True, False]
+    bucket.learn(500)
+    assert all(bucket.take() for _ in range(500))
+    assert not bucket.take()
+    now[0] = 100  # and so large it is
+    assert all(bucket.take() for _ in range(500))
+    assert not bucket.take()
+
+
+def test_no_limit_is_presumed_of_a_provider_until_it_refuses() -> None:
+    now = [0.0]
+    bucket = Bucket(rate=2, burst=40, clock=lambda: now[0], known=False)
+    assert all(bucket.take() for _ in range(1000))
+    bucket.hold(3)
+    assert bucket.wait() == 3
+    now[0] = 3
+    assert [bucket.take() for _ in range(2)] == [True, False]
+    assert bucket.wait() == 0.5
 
 
 ARM = "https://management.azure.com/subscriptions/s-1/resourceGroups/rg"
@@ -57,3 +88,73 @@ VAULT = "https://v.vault.azure.net"
 )
 def test_operations_have_no_names_in_them(method: str, url: str, operation: str) -> None:
     assert operation_of(method, url) == operation
+
+
+IDENTITY = f"{ARM}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+APP = f"{ARM}/providers/Microsoft.App/containerApps/a"
+LEFT = "x-ms-ratelimit-remaining-subscription"
+
+
+async def passes(gates: Gates, method: str, url: str) -> bool:
+    """Whether a request may go at once."""
+    way = gates.of(method, url)
+    if way is None:
+        return True
+    try:
+        async with asyncio.timeout(0.01):
+            await way.enter()
+    except TimeoutError:
+        return False
+    way.leave(200, {})
+    return True
+
+
+@pytest.mark.parametrize(
+    ("refused", "headers", "held"),
+    [
+        # The provider refuses, for ARM says that there is more: only requests of its kind wait.
+        (("PUT", IDENTITY), {f"{LEFT}-writes": "150"}, {("PUT", IDENTITY)}),
+        (("PUT", APP), {f"{LEFT}-writes": "150", f"{LEFT}-resource-requests": "0"}, {("PUT", APP)}),
+        # ARM refuses: all changes wait.
+        (("PUT", APP), {f"{LEFT}-writes": "0"}, {("PUT", APP), ("PUT", IDENTITY)}),
+        (("PUT", APP), {f"{LEFT}-writes": "9", f"{LEFT}-global-writes": "0"}, {("PUT", APP), ("PUT", IDENTITY)}),
+        (("PUT", APP), {}, {("PUT", APP), ("PUT", IDENTITY)}),
+        (("GET", APP), {f"{LEFT}-reads": "0"}, {("GET", APP)}),
+        (("PUT", f"{VAULT}/secrets/nbhd-a"), {}, {("PUT", f"{VAULT}/secrets/nbhd-a")}),
+    ],
+)
+async def test_who_waits_after_a_refusal(
+    refused: tuple[str, str], headers: dict[str, str], held: set[tuple[str, str]]
+) -> None:
+    gates = Gates()
+    way = gates.of(*refused)
+    assert way is not None
+    await way.enter()
+    way.leave(429, {"Retry-After": "60", **headers})
+    requests = {("PUT", IDENTITY), ("PUT", APP), ("GET", APP), ("PUT", f"{VAULT}/secrets/nbhd-a"), ("DELETE", APP)}
+    assert {request for request in requests if not await passes(gates, *request)} == held
+
+
+async def test_what_is_under_way_is_not_left_any_more() -> None:
+    gates = Gates()
+    first, second = gates.of("PUT", APP), gates.of("PUT", APP)
+    assert first
+    assert second
+    await first.enter()
+    await second.enter()
+    first.leave(200, {f"{LEFT}-writes": "1"})  # and the second is for that one
+    assert not await passes(gates, "PUT", IDENTITY)
+    second.leave(None, {})
+
+
+async def test_sixty_at_once_are_not_refused(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(writes=Rate(5, 100), identities=Rate(100, 100))
+    world = AzureWorld(authority, delays=Delays(app=0.01), run_containers=False, limits=limits)
+    async with world, connected(world, authority, tmp_path, monkeypatch) as (azure, place, metrics):
+        body = {"location": world.location, "tags": {}}
+        await azure.put_identity(place, "first", body)  # tells how much is left
+        await asyncio.gather(*(azure.put_identity(place, f"nbhd-{number}", body) for number in range(59)))
+        assert [request.status for request in world.requests if request.status == 429] == []
+        assert metrics.registry.get_sample_value("nbhd_operator_azure_throttle_wait_seconds_total")

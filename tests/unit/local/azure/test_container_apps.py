@@ -223,3 +223,41 @@ async def test_secret_values_are_never_shown(azure: Any) -> None:
     app = await azure.put("nbhd-abc", body)
     assert "hush-hush" not in str(app.as_dict())
     assert "hush-hush" not in str(azure.world.inventory()) + str(azure.world.requests)
+
+
+async def test_a_change_can_be_stuck(azure: Any) -> None:
+    apps, world = azure.apps.container_apps, azure.world
+    stuck = world.stick("nbhd-abc")
+    await apps.begin_create_or_update(world.resource_group, "nbhd-abc", azure.body(), polling=False)
+    await stuck.reached()
+    assert (await azure.app("nbhd-abc")).properties.provisioning_state == "InProgress"
+    assert await refusal(apps.begin_delete(world.resource_group, "nbhd-abc", polling=False)) == (
+        409,
+        "ContainerAppOperationInProgress",
+    )
+    stuck.release()
+    while (await azure.app("nbhd-abc")).properties.provisioning_state == "InProgress":
+        pass
+    await azure.put("nbhd-abc", azure.body())
+
+
+async def test_a_caller_without_rights_at_the_subscription_cannot_follow_an_operation(
+    authority: Authority, connect: Any
+) -> None:
+    async with (
+        AzureWorld(authority, run_containers=False, operations_readable=False) as world,
+        connect(world) as azure,
+    ):
+        poller = azure.apps.container_apps.begin_create_or_update(world.resource_group, "nbhd-abc", azure.body())
+        assert await refusal((await poller).result()) == (403, "AuthorizationFailed")
+        assert (await azure.app("nbhd-abc")).name == "nbhd-abc"
+
+
+async def test_apps_may_be_well_without_running(authority: Authority, connect: Any) -> None:
+    async with AzureWorld(authority, run_containers=False, healthy=True) as world, connect(world) as azure:
+        await azure.apps.container_apps.begin_create_or_update(
+            world.resource_group, "nbhd-abc", azure.body(), polling=False
+        )
+        fqdn = (await azure.app("nbhd-abc")).properties.configuration.ingress.fqdn
+        async with azure.session.get(f"https://{fqdn}/healthz") as answer:
+            assert await answer.text() == "ok"

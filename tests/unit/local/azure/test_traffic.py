@@ -64,3 +64,17 @@ async def test_only_changes_count_as_writes(azure: Any) -> None:
     await azure.secrets.get_secret("nbhd-abc")
     assert world.writes == 3
     assert {request.service for request in world.requests} == {"entra", "arm", "vault"}
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"id": "/subscr', b"{}"])
+async def test_an_answer_can_be_garbled(azure: Any, body: bytes) -> None:
+    world = azure.world
+    rule = world.traffic.garble_next("PUT", "/userAssignedIdentities/nbhd-a", body)
+    path = f"/subscriptions/{world.subscription_id}/resourceGroups/{world.resource_group}/providers"
+    url = f"{world.arm_url}{path}/Microsoft.ManagedIdentity/userAssignedIdentities/nbhd-a?api-version=2024-11-30"
+    headers = {"Authorization": f"Bearer {await azure.token()}"}
+    assert not rule.spent
+    async with azure.session.put(url, headers=headers, json={"location": world.location}) as answer:
+        assert (answer.status, await answer.read()) == (200, body)
+    assert rule.spent
+    assert "nbhd-a" in world.inventory()["identities"]
