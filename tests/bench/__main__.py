@@ -33,21 +33,24 @@ async def main() -> None:
 
 
 async def _converge(asked: argparse.Namespace, folder: Path) -> None:
-    size = asked.tenants
-    async with scenes.setting(folder, delays=_FAST, NBHD_DRIFT_SECONDS=_FOREVER) as scene:
+    size, profile = asked.tenants, asked.profile
+    async with scenes.setting(folder, delays=_FAST, profile=profile, NBHD_DRIFT_SECONDS=_FOREVER) as scene:
         _show(f"{size} tenants, Azure answers after 10 ms", await scenes.converge(scene, range(size)))
+        if asked.first_only:
+            return
         label = f"{size} settled"
         _show("", await scenes.restart(scene, size, label))
         _show("", await scenes.change_during_restart(scene, range(size), label))
 
 
 async def _settled(asked: argparse.Namespace, folder: Path) -> None:
-    size = asked.settled
-    async with scenes.setting(folder, delays=_FAST, NBHD_DRIFT_SECONDS=_FOREVER) as scene:
+    size, profile = asked.settled, asked.profile
+    async with scenes.setting(folder, delays=_FAST, profile=profile, NBHD_DRIFT_SECONDS=_FOREVER) as scene:
         await scenes.settled(scene, range(size))
         label = f"{size} settled"
         _show(f"{size} tenants that were never converged here", await scenes.restart(scene, size, label))
-        _show("", await scenes.change_during_restart(scene, range(size), label))
+        if not asked.first_only:
+            _show("", await scenes.change_during_restart(scene, range(size), label))
 
 
 async def _link(asked: argparse.Namespace, folder: Path) -> None:
@@ -62,6 +65,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tenants", type=int, default=10_000, help="to converge from nothing, and to restart with")
     parser.add_argument("--settled", type=int, default=100_000, help="to restart with, written as settled")
     parser.add_argument("--paying", type=int, default=100, help="who pay at the same moment")
+    parser.add_argument("--first-only", action="store_true", help="of what is measured in one world, the first only")
+    parser.add_argument("--profile", type=Path, help="file for cProfile's statistics of the operator; slows it down")
     scenarios = ["converge", "settled", "link"]
     parser.add_argument("--only", nargs="+", choices=scenarios, default=scenarios, help="default: all of them")
     return parser.parse_args()

@@ -80,9 +80,12 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def setting(
-    folder: Path, *, delays: Delays, limits: Limits | None = None, **environment: str
+    folder: Path, *, delays: Delays, limits: Limits | None = None, profile: Path | None = None, **environment: str
 ) -> AsyncIterator[Scene]:
-    """A cluster of its own, an Azure in which nothing runs, and the operator, not started; ``folder`` must exist."""
+    """A cluster of its own, an Azure in which nothing runs, and the operator, not started; ``folder`` must exist.
+
+    Each of the operator's processes writes ``profile`` when it ends, over what the one before wrote.
+    """
     async with contextlib.AsyncExitStack() as stack:
         cluster = await asyncio.to_thread(stack.enter_context, clusters.running(folder / "cluster", audit=False))
         options = {"run_containers": False, "healthy": True, "limits": limits}
@@ -99,6 +102,9 @@ async def setting(
             ready_url=f"http://127.0.0.1:{port}/readyz",
             ready_seconds=600,
         )
+        if profile is not None:
+            program = ("-o", str(profile), "-m", operator.module)
+            operator = dataclasses.replace(operator, module="cProfile", arguments=program)
         stack.push_async_callback(operator.stop)
         yield Scene(world, session, Crowd(world, session), operator)
 
