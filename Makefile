@@ -25,7 +25,7 @@ node: tools ## An empty cluster with a real node that runs containers (root, Deb
 test: lint test-tools ## Everything that CI runs
 	$(RUN) -m pytest -n 2 --dist loadgroup -m "not all_faults" tests
 
-faults: tools ## The whole kill matrix: every service killed before and after each of its effects (half an hour)
+faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
 
 bench: tools ## How the operator does with 10,000 and 100,000 tenants (half an hour; sizes: make bench BENCH="--tenants 1000")

@@ -48,8 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the table of the kill matrix and what was measured, if there is any."""
-    for name, title in (("faults.txt", "killed at"), ("measured.txt", "measured")):
+    """Prints the tables of faults and what was measured, if there is any."""
+    for name, title in (("faults.txt", "killed at"), ("azure.txt", "Azure fails"), ("measured.txt", "measured")):
         rows = Path(os.environ[_SHARED]) / name
         if rows.exists() and not hasattr(terminalreporter.config, "workerinput"):
             terminalreporter.section(title)

@@ -8,45 +8,62 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import io
 import sys
 
+import segno
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from nbhd_cli.access import Access
 from nbhd_cli.errors import CommandError
+from nbhd_cli.output import document, say
 from nbhd_crds.api.tenant import Tenant
-from nbhd_crds.client import Objects, is_not_found
-from nbhd_crds.identity import Keyring, account_code, mint_link
+from nbhd_crds.client import is_not_found
+from nbhd_crds.identity import LINK_LIFETIME, Keyring, account_code, mint_link
 
 SECRET = "nbhd-link-keys"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "keys"  # noqa: S105
 CONFIG_MAP = "nbhd-platform"
 _TIMEOUT = 15.0
+_ON_BLACK, _RESET = "\x1b[97;40m", "\x1b[0m"
 
 
-async def link(api: client.ApiClient, namespace: str, name: str, *, system: str) -> None:
+async def link(access: Access, name: str, *, system: str, output: str, qr: bool, now: datetime.datetime) -> None:
     """Mints a link with the key and the bot's name from the namespace ``system``.
 
-    Prints the link on stdout and what a person should know about it on stderr. Raises
+    Prints the link on stdout, and on stderr its QR code and what a person should know about it. Raises
     ``CommandError``.
     """
-    tenant = await Objects(api, Tenant, Tenant.plural).get(namespace, name)
-    if tenant is None:
-        raise CommandError(f'tenant "{name}" not found in namespace "{namespace}"')
+    tenant = await access.get(Tenant, name)
     if tenant.deleting:
         raise CommandError(f'tenant "{name}" is being deleted')
-    core = client.CoreV1Api(api)
+    core = client.CoreV1Api(access.api)
     keys = await _keys(core, system)
     platform, bot = await _platform(core, system)
     generation = tenant.spec.telegram.generation if tenant.spec.telegram else 0
-    token = mint_link(keys, platform, tenant.spec.id, generation, datetime.datetime.now(datetime.UTC))
-    sys.stdout.write(f"https://t.me/{bot}?start={token}\n")
-    sys.stderr.write(
-        f"valid for 15 minutes; the bot will ask to connect account {account_code(tenant.spec.id)}."
-        " Give it to the subscriber only: whoever confirms it gets the assistant.\n"
+    url = f"https://t.me/{bot}?start={mint_link(keys, platform, tenant.spec.id, generation, now)}"
+    code = account_code(tenant.spec.id)
+    if output == "link":
+        sys.stdout.write(url + "\n")
+    else:
+        expires = (now + LINK_LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
+        sys.stdout.write(document({"link": url, "account": code, "expires": expires}, output))
+    if qr:
+        sys.stderr.write(picture(url))
+    say(
+        f"Valid for 15 minutes; the bot will ask to connect account {code}."
+        " Give it to the subscriber only: whoever confirms it gets the assistant."
     )
     if tenant.spec.telegram:
-        sys.stderr.write("note: a chat is connected already; confirming this link moves the assistant to another one\n")
+        say("A chat is connected already; confirming this link moves the assistant to another one.")
+
+
+def picture(url: str) -> str:
+    """The QR code for a terminal of any colour: two modules a character, white on black."""
+    drawn = io.StringIO()
+    segno.make(url, error="m", micro=False).terminal(drawn, border=2, compact=True)
+    return "".join(f"{_ON_BLACK}{line}{_RESET}\n" for line in drawn.getvalue().splitlines())
 
 
 async def _keys(core: client.CoreV1Api, system: str) -> Keyring:

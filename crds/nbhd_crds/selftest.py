@@ -101,7 +101,10 @@ async def check_rights(api: client.ApiClient, service: str, tenants: str, home: 
             report.add(f"rights of {service} on {what} in {namespace}", problem)
 
     own = lease_role(home)[0]["rules"] if service == "operator" else []
-    await check(tenants, allowed(rules(service)))
+    here = rules(service, tenants)
+    await check(tenants, allowed(here))
+    if service == "operator":
+        await check(tenants, allowed(here, tenants), tenants)
     await check(home, allowed(own))
     await check(home, allowed(own, LEASE), LEASE)
     elsewhere = ", ".join(await wrong(GROUP, "tenants", "default", set()))

@@ -63,7 +63,8 @@ async def proxy(
                     stream = web.StreamResponse(status=answer.status, headers=kept)
                     await stream.prepare(request)
                     async for chunk in answer.content.iter_any():
-                        await stream.write(chunk)
+                        if not traffic.silent:
+                            await stream.write(chunk)
                     return stream
             except (aiohttp.ClientConnectionError, ConnectionResetError) as error:
                 raise ProxyError(503, type(error).__name__) from error

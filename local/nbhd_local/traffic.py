@@ -138,6 +138,8 @@ class Traffic:
     writes: int = 0
     latency: float = 0.0
     """Seconds that every answer takes longer."""
+    silent: bool = False
+    """Streams stay open, and nothing that they should carry arrives."""
     _rules: list[Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
     _cuts: dict[tuple[str, str], float] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import KubernetesObject
+from nbhd_operator.placement import UNSEEN, Candidate, Standing, whereabouts
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -43,6 +44,12 @@ class Cache:
         self.tenants: dict[Key, Tenant] = {}
         self.plans: dict[Key, Plan] = {}
         self.cells: dict[Key, Cell] = {}
+        self.standings: dict[Key, Standing] = {}
+        """What ``keeper.py`` found out about the Cells."""
+        self.turns: dict[Key, frozenset[Key]] = {}
+        """By Plan: Tenants that may take its runtime now. Kept by ``turns.py``."""
+        self._by_plan: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._stirred: set[Key] = set()
         self._by_id: defaultdict[str, set[Key]] = defaultdict(set)
         self._by_chat: defaultdict[int, set[Key]] = defaultdict(set)
         self._placed: Counter[Key] = Counter()
@@ -56,6 +63,10 @@ class Cache:
         concerned = self.drop_tenant(key) | {key}
         self.tenants[key] = tenant
         self._by_id[tenant.spec.id].add(key)
+        if tenant.status.plan:
+            plan = Key(key.namespace, tenant.status.plan)
+            self._by_plan[plan].add(key)
+            self._stirred.add(plan)
         if tenant.spec.telegram:
             self._by_chat[tenant.spec.telegram.chat_id].add(key)
         if tenant.status.cell:
@@ -76,6 +87,10 @@ class Cache:
         self._by_id[before.spec.id].discard(key)
         if not self._by_id[before.spec.id]:
             del self._by_id[before.spec.id]
+        if before.status.plan:
+            plan = Key(key.namespace, before.status.plan)
+            self._by_plan[plan].discard(key)
+            self._stirred.add(plan)
         if before.spec.telegram:
             chat = before.spec.telegram.chat_id
             self._by_chat[chat].discard(key)
@@ -111,6 +126,19 @@ class Cache:
         """Keys of the namespace's Tenants."""
         return [key for key in self.tenants if key.namespace == namespace]
 
+    def of_plan(self, plan: Key) -> list[Tenant]:
+        """Tenants for which the Plan is in force."""
+        return [self.tenants[key] for key in self._by_plan.get(plan, ())]
+
+    def stir(self, plan: Key) -> None:
+        """Something that the Plan's rollout rests on has changed."""
+        self._stirred.add(plan)
+
+    def stirred(self) -> set[Key]:
+        """Plans whose rollout rests on something that changed since this was last asked."""
+        found, self._stirred = self._stirred, set()
+        return found
+
     def same_id(self, tenant: Tenant) -> list[Tenant]:
         """Other Tenants with the same ``spec.id``."""
         return self._others(self._by_id.get(tenant.spec.id, set()), tenant)
@@ -120,6 +148,19 @@ class Cache:
         if tenant.spec.telegram is None:
             return []
         return self._others(self._by_chat.get(tenant.spec.telegram.chat_id, set()), tenant)
+
+    def candidates(self, namespace: str) -> list[Candidate]:
+        """The Cells of a namespace, with all that placing a Tenant there rests on."""
+        return [
+            Candidate(cell, self.standing(cell), self.placed(key))
+            for key, cell in self.cells.items()
+            if key.namespace == namespace
+        ]
+
+    def standing(self, cell: Cell) -> Standing:
+        """What is known of this very Cell as it is now."""
+        known = self.standings.get(key_of(cell), UNSEEN)
+        return known if known.of == whereabouts(cell) else UNSEEN
 
     def placed(self, cell: Key) -> int:
         """How many Tenants live in the cell."""

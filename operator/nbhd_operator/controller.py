@@ -1,7 +1,7 @@
-"""The workers: take a tenant from the queue, look, do the next steps in Azure, and write down what is.
+"""The workers: take a tenant from the queue, have it looked at, and plan the next look.
 
-All I/O of reconciling is here; what to do is decided in ``situation.py`` and ``reconcile.py``, what to say in
-``status.py``. One tenant's trouble never stops another's: every failure ends in that tenant's own back-off.
+What is wanted is decided in ``situation.py``, the look itself is ``look.py``'s, the delays are ``pace.py``'s. One
+tenant's trouble never stops another's: every failure ends in that tenant's own back-off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
@@ -25,69 +25,24 @@ from nbhd_operator import events, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.deadlines import Deadlines
-from nbhd_operator.errors import ROLE_PROPAGATION, Fault, Retryable, Terminal, Waiting
+from nbhd_operator.errors import ROLE_PROPAGATION, Denied, Fault, Retryable, Terminal, Waiting
 from nbhd_operator.finding import Finding
+from nbhd_operator.look import ChangedError, Look, Looker, names
 from nbhd_operator.metrics import Metrics
-from nbhd_operator.queue import Backoff, Closed, Priority, WorkQueue
-from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Release, Remove, Rest, Start, Step, Stop
+from nbhd_operator.pace import PATIENCE, REFUSED, SLOW, VISIBLE, Pace
+from nbhd_operator.queue import Closed, Priority, WorkQueue
+from nbhd_operator.reconcile import Outcome, Rest
 from nbhd_operator.resources import ContainerApp, RoleAssignment
 from nbhd_operator.resources.base import State
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Aim, Situation, assess, settled
-from nbhd_operator.status import report
 
 log = logging.getLogger(__name__)
 
-MANAGER = "nbhd-operator"
-_PATIENCE = 60  # polls after which a thing is looked at less often
-_SLOW = 20  # polls after which status says what is waited for
-_VISIBLE = 5  # failures in a row after which a passing fault is shown in status
-_REFUSED = 5  # refusals that we saw ourselves before a deadline counts: the clock may have jumped
+_DENIED = 9  # refusals, about four minutes: a right of our own may still be spreading
 _KEEP_SEEN = 60.0  # seconds
 _GOOD = ("settled", "progress", "gone")  # outcomes of a look that did what it should
-
-
-_POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
-_LONG_POLL = Backoff(first=60.0, most=300.0)
-_FAULT = Backoff(first=0.5, most=300.0)
-_STALLED = Backoff(first=30.0, most=600.0)
-_API_SERVER = Backoff(first=0.5, most=15.0)  # it comes back for all at once, and asking it is cheap
-_CONFLICT = Backoff(first=0.05, most=2.0)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How soon a tenant is looked at again, by what the last look came to."""
-
-    poll: Backoff = _POLL
-    long_poll: Backoff = _LONG_POLL
-    fault: Backoff = _FAULT
-    stalled: Backoff = _STALLED
-    api_server: Backoff = _API_SERVER
-    conflict: Backoff = _CONFLICT
-
-
 _PACE = Pace()
-
-
-class _ChangedError(Exception):
-    """The Tenant is not what this look started from: look again."""
-
-
-@dataclass
-class _Look:
-    """What one look knows so far. Only kinds other than the app are taken over from the look before."""
-
-    situation: Situation
-    seen: dict[str, State | None]
-    recalled: set[str] = field(default_factory=set)
-    """Kinds of ``seen`` that an earlier look saw: good enough to wait with, not to change something by."""
-    answered: bool | None = None
-    confirmed: bool = False
-    advanced: bool = False
-    """Something new was begun: what was waited for before is over."""
-    drifted: bool = False
-    """All was settled, and a scan of Azure says otherwise: a change now is a repair, to be told once."""
 
 
 class Controller:
@@ -106,15 +61,19 @@ class Controller:
         metrics: Metrics,
         record: Callable[[Tenant, events.Change], None],
         may_act: Callable[[], bool] = lambda: True,
+        refused: Callable[[Situation, Fault], bool] = lambda *_: False,
+        cells_wanted: Callable[[str], None] = lambda _: None,
         pace: Pace = _PACE,
     ) -> None:
         """``record`` takes what people should see; ``may_act`` is asked before each change, and says no to one who
-        leads no more.
+        leads no more; ``refused`` is told of each fault, and says whether that has made the cell a full one;
+        ``cells_wanted`` is told that a Tenant of the namespace waits until its Cells are known.
         """
-        self._queue, self._cache, self._tenants, self._azure = queue, cache, tenants, azure
+        self._queue, self._cache, self._tenants, self._metrics = queue, cache, tenants, metrics
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
-        self._metrics, self._record, self._may_act = metrics, record, may_act
-        self._suspects: set[Key] = set()
+        self._refused, self._cells_wanted = refused, cells_wanted
+        self._looker = Looker(cache=cache, tenants=tenants, azure=azure, clock=clock, record=record, may_act=may_act)
+        self._suspects: dict[Key, bool] = {}  # whether people were told of the repair
         self._outdated: set[Key] = set()  # to be read afresh before the next look
         self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}
         self.deadlines: Deadlines[Key] = Deadlines(
@@ -123,7 +82,7 @@ class Controller:
 
     def suspect(self, key: Key) -> None:
         """Something in Azure is not as it was left: look even if the tenant seems settled."""
-        self._suspects.add(key)
+        self._suspects.setdefault(key, False)
         self._queue.add(key, Priority.BACKLOG)
 
     def anew(self) -> None:
@@ -153,7 +112,7 @@ class Controller:
     async def _try_to_look(self, key: Key) -> str:
         try:
             return await self._look(key)
-        except (_ChangedError, GoneError):
+        except (ChangedError, GoneError):
             self._read_again(key)
             return "conflict"
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -165,7 +124,7 @@ class Controller:
             self._metrics.failed(f"ApiServer{status}" if status else f"ApiServer.{type(error).__name__}")
             delay = self._queue.retry(key, self._pace.api_server)
             extra = {"error": type(error).__name__, "status": status}
-            log.warning("the API server did not do it", extra=_names(key) | extra | {"again_in": round(delay, 1)})
+            log.warning("the API server did not do it", extra=names(key) | extra | {"again_in": round(delay, 1)})
             return "failed"
         except Exception as error:  # noqa: BLE001, RUF100 - a fault in one tenant must not end the worker
             self._memory.pop(key, None)
@@ -174,7 +133,7 @@ class Controller:
             # The message may quote what it failed on, secrets included: say only what kind it was, and where.
             frames = traceback.extract_tb(error.__traceback__)[-3:]
             where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-            log.error("look failed", extra=_names(key) | {"error": type(error).__name__, "where": where})
+            log.error("look failed", extra=names(key) | {"error": type(error).__name__, "where": where})
             return "failed"
 
     async def _look(self, key: Key) -> str:
@@ -195,20 +154,31 @@ class Controller:
         if calm and not suspect:
             self._finish(key)
             return "settled"
-        self._suspects.discard(key)
+        if situation.waiting:
+            self._cells_wanted(key.namespace)
+            if self._queue.attempts(key) < VISIBLE and tenant.status.entitlement in (None, situation.right):
+                self._queue.retry(key, self._pace.poll)  # as a rule it takes a moment, and nobody acts on it
+                return "waiting"
+        told = self._suspects.pop(key, False)
         recalled = self._recall(key, situation)
-        look = _Look(situation, recalled, set(recalled), drifted=calm and suspect)
+        look = Look(situation, recalled, set(recalled), drifted=calm and suspect and not told)
         try:
-            rest = await self._steps(key, look)
-        except Fault as fault:
-            return await self._failed(key, look, fault)
+            rest = await self._looker.steps(look)
+        except BaseException as error:
+            if calm:  # what was suspected is not looked into yet, and nothing else would make us
+                self._suspects[key] = not look.drifted
+            if isinstance(error, Fault):
+                return await self._failed(key, look, error)
+            raise
         if rest is None:
             self._forget(key)  # released: it is Kubernetes' now
             return "gone"
         self._memory[key] = (situation.inputs, time.monotonic(), look.seen)
         if look.advanced:
             self._queue.forget(key)
-        if self._queue.attempts(key) < _SLOW:
+        if self._queue.attempts(key) >= REFUSED:
+            rest = reconcile.patience(rest, look.seen, self._now())
+        if self._queue.attempts(key) < SLOW and not rest.late:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)
         self._plan_next(key, look.situation, rest)
@@ -225,121 +195,15 @@ class Controller:
             checked.add(rival.metadata.uid)
             await self._refresh(key_of(rival))
 
-    async def _steps(self, key: Key, look: _Look) -> Rest | None:
-        done: set[str] = set()
-        while True:
-            step = reconcile.decide(look.situation, look.seen, look.answered)
-            if isinstance(step, Rest):
-                return step
-            if isinstance(step, Apply | Remove) and look.recalled:
-                # Another operator may have changed what this rests on, such as the newest version of the secret.
-                for kind in look.recalled:
-                    look.seen.pop(kind, None)
-                look.recalled.clear()
-                continue
-            mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
-            if isinstance(step, Apply | Remove) and mark in done:
-                # It was done in this very look and still seems undone: Azure needs time to show it.
-                late = Finding("True", "AzureCatchingUp", "Azure does not show yet what was changed.")
-                return Rest(Outcome.PROGRESS, app=reconcile.meanwhile(look.situation, look.seen), trouble=late)
-            done.add(mark)
-            if isinstance(step, Release):
-                await self._tenants.remove_finalizer(await self._confirm(look))
-                log.info("tenant released", extra=_names(key))
-                return None
-            rest = await self._do(key, look, step)
-            if rest is not None:
-                return rest
-
-    async def _do(self, key: Key, look: _Look, step: Step) -> Rest | None:
-        task = look.situation.task
-        if isinstance(step, Finalize):
-            self._take_in(look, await self._tenants.add_finalizer(await self._confirm(look)))
-            return None
-        if task is None:
-            raise LookupError("a step in Azure needs a task")
-        name, place, app = task.name, task.place, ContainerApp.kind
-        if isinstance(step, Observe):
-            look.seen[step.resource.kind] = await step.resource.observe(self._azure, task, look.seen)
-        elif isinstance(step, Probe):
-            look.answered = await self._azure.answers(step.endpoint)
-        else:
-            await self._confirm(look)
-            if look.drifted:
-                look.drifted = False
-                paths = step.paths if isinstance(step, Apply) else ()
-                self._record(look.situation.tenant, events.drifted(paths))
-            extra = _names(key) | {"kind": getattr(getattr(step, "resource", None), "kind", app), "azure_name": name}
-            if isinstance(step, Apply):
-                why = {"reason": "Drifted", "paths": ",".join(step.paths)} if step.paths else {"reason": "Absent"}
-                log.info("applying", extra=extra | why)
-                kind = step.resource.kind
-                # Not after a repair: one that does not last must be repeated less and less often.
-                look.advanced |= not step.paths
-                look.seen.pop(kind, None)
-                state = await step.resource.apply(self._azure, task, step.want)
-                if state is not None:
-                    look.seen[kind] = state
-            elif isinstance(step, Remove):
-                log.info("removing", extra=extra)
-                look.advanced = True
-                await step.resource.remove(self._azure, task, step.state)
-                look.seen.pop(step.resource.kind, None)
-            elif isinstance(step, Start | Stop):
-                starting = isinstance(step, Start)
-                look.advanced = True
-                log.info("starting" if starting else "stopping", extra=extra)
-                await (self._azure.start_app if starting else self._azure.stop_app)(place, name)
-                return step.then
-        return None
-
-    async def _confirm(self, look: _Look) -> Tenant:
-        """Reads the Tenant afresh before the first change of a look. Raises ``_ChangedError`` if it is another."""
-        self._must_lead()
-        seen = look.situation.tenant
-        if look.confirmed:
-            return seen
-        fresh = await self._tenants.get(*key_of(seen))
-        if fresh is None:
-            raise GoneError(seen.metadata.name)
-        self._cache.put_tenant(fresh)
-        same = (
-            fresh.metadata.uid == seen.metadata.uid
-            and fresh.metadata.generation == seen.metadata.generation
-            and fresh.deleting == seen.deleting
-        )
-        if not same or fresh.status != seen.status:
-            raise _ChangedError
-        look.confirmed = True
-        self._take_in(look, fresh)
-        return fresh
-
-    def _take_in(self, look: _Look, tenant: Tenant) -> None:
-        self._cache.put_tenant(tenant)
-        task = look.situation.task
-        look.situation = replace(look.situation, tenant=tenant, task=replace(task, tenant=tenant) if task else None)
-
-    async def _write(self, look: _Look, rest: Rest) -> None:
-        tenant = look.situation.tenant
-        status = report(look.situation, rest, look.seen, self._now())
-        if status.wire() == tenant.status.wire():
-            return
-        self._must_lead()
-        written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)
-        if status.phase != tenant.status.phase:
-            log.info("phase", extra=_names(key_of(tenant)) | {"phase": status.phase, "was": tenant.status.phase})
-        for change in events.changes(tenant.status, status):
-            self._record(written, change)
-        for key in self._cache.put_tenant(written) - {key_of(tenant)}:
+    async def _write(self, look: Look, rest: Rest) -> None:
+        for key in await self._looker.write(look, rest):
             self._queue.add(key)
 
-    def _must_lead(self) -> None:
-        if not self._may_act():
-            raise _ChangedError
-
-    async def _failed(self, key: Key, look: _Look, fault: Fault) -> str:
+    async def _failed(self, key: Key, look: Look, fault: Fault) -> str:
         self._memory.pop(key, None)
         self._metrics.failed(fault.reason)
+        if self._refused(look.situation, fault):
+            self._queue.add(key)
         outcome, delay = "failed", 0.0
         trouble: Finding | None = None
         if isinstance(fault, Terminal) or self._overdue(key, look, fault):
@@ -347,7 +211,7 @@ class Controller:
             await self._write(look, Rest(Outcome.STALLED, problem=Finding("True", fault.reason, fault.message)))
         elif isinstance(fault, Waiting):
             outcome, delay = "waiting", self._queue.retry(key, self._pace.poll)
-            if self._queue.attempts(key) > _SLOW:
+            if self._queue.attempts(key) > SLOW:
                 message = "Azure is still spreading the role assignment; this takes minutes."
                 trouble = Finding("True", "RoleSpreading", message)
             app = reconcile.meanwhile(look.situation, look.seen)
@@ -355,7 +219,7 @@ class Controller:
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
             delay = self._queue.retry(key, self._pace.fault, at_least=after)
-            if self._queue.attempts(key) > _VISIBLE:
+            if self._queue.attempts(key) > VISIBLE:
                 message = f"Azure keeps refusing and is asked again. {fault.message}"
                 trouble = Finding("True", fault.reason, message)
             if trouble or look.situation.right != look.situation.tenant.status.entitlement:
@@ -364,13 +228,15 @@ class Controller:
         log.log(
             logging.INFO if isinstance(fault, Waiting) else logging.WARNING,
             "Azure did not do it",
-            extra=_names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
+            extra=names(key) | {"reason": fault.reason, "azure": fault.message, "again_in": round(delay, 1)},
         )
         return outcome
 
-    def _overdue(self, key: Key, look: _Look, fault: Fault) -> bool:
-        """True when a role assignment had its time, counted from what Azure recorded."""
-        if not isinstance(fault, Waiting) or self._queue.attempts(key) < _REFUSED:
+    def _overdue(self, key: Key, look: Look, fault: Fault) -> bool:
+        """True when a right had its time to spread: a role assignment's is counted from what Azure recorded."""
+        if isinstance(fault, Denied):
+            return self._queue.attempts(key) >= _DENIED
+        if not isinstance(fault, Waiting) or self._queue.attempts(key) < REFUSED:
             return False
         role = look.seen.get(RoleAssignment.kind)
         created = (role.body["properties"].get("createdOn") if role else None) or ""
@@ -382,7 +248,8 @@ class Controller:
         if rest.at_once:
             self._queue.add(key)
         elif rest.outcome is Outcome.PROGRESS:
-            self._queue.retry(key, self._pace.poll if self._queue.attempts(key) < _PATIENCE else self._pace.long_poll)
+            seldom = rest.late or self._queue.attempts(key) >= PATIENCE
+            self._queue.retry(key, self._pace.long_poll if seldom else self._pace.poll)
         elif rest.outcome is Outcome.STALLED:
             if situation.task is not None:  # without one only a change in Kubernetes helps, and that wakes us
                 self._queue.retry(key, self._pace.stalled)
@@ -413,10 +280,6 @@ class Controller:
 
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)
-        self._suspects.discard(key)
+        self._suspects.pop(key, None)
         self.deadlines.put(key, None)
         self._queue.forget(key)
-
-
-def _names(key: Key) -> dict[str, object]:
-    return {"namespace": key.namespace, "tenant": key.name}

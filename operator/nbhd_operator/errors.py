@@ -8,7 +8,8 @@ spread yet looks like a validation error, and "not found" may mean a missing res
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
@@ -26,22 +27,28 @@ _WAITING = {
     "ContainerAppSecretKeyVaultUrlInvalid",
     "InvalidParameterValueInContainerTemplate",
 }
-_TERMINAL = {
-    "InvalidSubscriptionId",
-    "ManagedEnvironmentNotFound",
-    "RequestDisallowedByPolicy",
-    "ResourceGroupNotFound",
-    "RoleAssignmentLimitExceeded",
-    "SubscriptionNotFound",
-    "VaultNotFound",
-}
-_RETRYABLE_400 = {"PrincipalNotFound", "FailedIdentityOperation", "InvalidResourceReference"}
+_GRANT = "Give the operator's identity the roles that the installation guide lists."
 _ADVICE = {
+    "AuthorizationFailed": _GRANT,
+    "Forbidden": _GRANT,
+    "InvalidSubscriptionId": "Correct the Cell's subscriptionId.",
+    "LinkedAuthorizationFailed": _GRANT,
+    "ManagedEnvironmentNotFound": "Create the Cell's Container Apps environment or correct the Cell.",
+    "MissingSubscriptionRegistration": "Register the provider that is named here in the Cell's subscription.",
+    "ReadOnlyDisabledSubscription": "Enable the Cell's subscription again.",
+    "RequestDisallowedByPolicy": "Exempt the Cell's resource group from the Azure Policy that is named here.",
+    "ResourceGroupBeingDeleted": "The Cell's resource group is being deleted: create it again or add a Cell.",
     "ResourceGroupNotFound": "Create the Cell's resource group or correct the Cell.",
     "RoleAssignmentLimitExceeded": "The Cell's subscription is full for good: add a Cell and mark this unschedulable.",
-    "RequestDisallowedByPolicy": "Exempt the Cell's resource group from the Azure Policy that is named here.",
+    "ScopeLocked": "Remove the lock on the Cell's resource group.",
     "SubscriptionNotFound": "Correct the Cell's subscriptionId.",
+    "VaultNotFound": "Create the Cell's vault or correct the Cell.",
 }
+_DENIED = {code for code, advice in _ADVICE.items() if advice is _GRANT}
+_TERMINAL = _ADVICE.keys() - _DENIED
+_FULL = {"RoleAssignmentLimitExceeded"}
+_RETRYABLE_400 = {"PrincipalNotFound", "FailedIdentityOperation", "InvalidResourceReference"}
+_NO_CORES = re.compile(r"maximum allowed cores", re.IGNORECASE)
 _KEY_VAULT_READ = re.compile(r"managed identity.+secret|secret.+managed identity", re.IGNORECASE | re.DOTALL)
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 _CAMEL = re.compile(r"[^A-Za-z0-9]")
@@ -73,6 +80,21 @@ class Retryable(Fault):
         self.after = after
 
 
+class Unreadable(Retryable):
+    """Azure did answer, and what it says is unknown: never taken for absence, or for a whole list."""
+
+    def __init__(self) -> None:
+        super().__init__("UnreadableAnswer", "Azure's answer cannot be read.")
+
+
+class Denied(Retryable):
+    """Azure has not given us the right. A new right takes minutes to spread; if it lasts, a person must grant it."""
+
+
+class Disabled(Fault):
+    """The secret is there and may not be read: a new version can."""
+
+
 class Waiting(Fault):
     """Will work when a change has spread through Azure; the caller knows the deadline."""
 
@@ -81,10 +103,16 @@ class Terminal(Fault):
     """Will not work until a person changes something."""
 
 
+class CellFull(Terminal):
+    """Nothing more fits into the cell."""
+
+
 def classify(error: AzureError) -> Fault:
     """The fault that an SDK exception stands for. Never quotes a URL's query, which may carry a token."""
     if not isinstance(error, HttpResponseError):
         return Retryable(type(error).__name__, "Azure could not be reached")
+    if error.status_code is not None and error.status_code < 300:
+        return Unreadable()
     details = error.error
     inner = _inner_code(details.innererror if details else None)
     code = (details.code if details else None) or ""
@@ -95,8 +123,14 @@ def classify(error: AzureError) -> Fault:
     message = message or f"Azure answered {status} without an explanation"
     if inner == "ObjectIsDeletedButRecoverable" or (status == 409 and "deleted but recoverable" in said):
         return SoftDeleted(inner or reason, message)
+    if inner == "SecretDisabled":
+        return Disabled(inner, message)
+    if code in _FULL or _NO_CORES.search(said):
+        return CellFull(reason, message)
     if code in _TERMINAL:
         return Terminal(reason, message)
+    if code in _DENIED:
+        return Denied(reason, message, _retry_after(error))
     if status == 404 and code in _ABSENT:
         return NotFound(reason, message)
     if code in _WAITING and _KEY_VAULT_READ.search(said):
@@ -114,11 +148,22 @@ def _inner_code(inner: object) -> str | None:
 def _retry_after(error: HttpResponseError) -> float:
     headers = getattr(error.response, "headers", None) or {}
     for name, unit in (("Retry-After", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
-        try:
-            return min(float(headers.get(name, "")) * unit, 3600.0)
-        except ValueError:
-            continue
+        if text := headers.get(name):
+            return min(max(_seconds(text) * unit, 0.0), 3600.0)
     return 0.0
+
+
+def _seconds(text: str) -> float:
+    """A number of seconds, or the time until a date (RFC 9110, section 10.2.3)."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _plain(text: str) -> str:

@@ -154,6 +154,24 @@ class _Reading(Collector):
         for phase, number in sorted(Tally(tenant.status.phase or "New" for tenant in tenants).items()):
             phases.add_metric([phase], number)
         yield phases
+        orphans = GaugeMetricFamily(
+            "nbhd_operator_orphans",
+            "Resources in Azure that belong to no Tenant, by the Cell that they are in. Leader only.",
+            labels=["cell"],
+        )
+        for key, cell in sorted(self._cache.cells.items()):
+            if cell.status.orphan_count is not None:
+                orphans.add_metric([key.name], cell.status.orphan_count)
+        yield orphans
+        rollouts = GaugeMetricFamily(
+            "nbhd_operator_plan_tenants",
+            "Tenants of each plan by how far its runtime has come: updated, updating (or not coming up), waiting. "
+            "Leader only.",
+            labels=["plan", "state"],
+        )
+        for (plan, state), number in sorted(rollout_states(self._cache.plans.values()).items()):
+            rollouts.add_metric([plan, state], number)
+        yield rollouts
         ceiling = GaugeMetricFamily(
             "nbhd_operator_cost_ceiling_usd_per_hour",
             "US dollars an hour if the containers of all served Tenants ran without a pause, by plan, at the list "
@@ -167,6 +185,16 @@ class _Reading(Collector):
         yield ceiling
 
 
+def rollout_states(plans: Iterable[Plan]) -> Tally[tuple[str, str]]:
+    """Tenants by plan and state, as the Plans' statuses say."""
+    found: Tally[tuple[str, str]] = Tally()
+    for plan in plans:
+        status = plan.status
+        for state, number in (("updated", status.updated), ("updating", status.updating), ("waiting", status.waiting)):
+            found[plan.metadata.name, state] += number or 0
+    return found
+
+
 def ceiling_by_plan(tenants: Iterable[Tenant], plans: Mapping[Key, Plan]) -> dict[str, float]:
     """US dollars an hour, by plan, while every container that may run does."""
     found: dict[str, float] = {}
@@ -174,7 +202,8 @@ def ceiling_by_plan(tenants: Iterable[Tenant], plans: Mapping[Key, Plan]) -> dic
         plan = plans.get(Key(tenant.metadata.namespace, tenant.status.plan or ""))
         app = tenant.condition("AppReady")
         if plan is not None and app is not None and app.status == "True":
-            cpu, memory = float(plan.spec.cpu), float(plan.spec.memory.removesuffix("Gi"))
+            runtime = tenant.status.runtime or plan.spec
+            cpu, memory = float(runtime.cpu), float(runtime.memory.removesuffix("Gi"))
             dollars = 3600 * (cpu * USD_PER_CPU_SECOND + memory * USD_PER_GIB_SECOND)
             found[plan.metadata.name] = found.get(plan.metadata.name, 0.0) + dollars
     return found

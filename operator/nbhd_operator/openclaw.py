@@ -93,6 +93,12 @@ def config(tenant: TenantSpec, chat_id: int, model: str, *, egress_url: str, mod
     }
 
 
+def model(configuration: dict[str, Any]) -> str:
+    """The model of a configuration that ``config`` made. Raises ``LookupError`` or ``TypeError`` for any other one."""
+    primary: str = configuration["agents"]["defaults"]["model"]["primary"]
+    return primary.split("/", 1)[1]
+
+
 def environment(configuration: dict[str, Any], secret_version: str) -> list[dict[str, str]]:
     """The container's variables, in a stable order.
 

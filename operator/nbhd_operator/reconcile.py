@@ -7,20 +7,23 @@ answer is the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from nbhd_crds.api import PlannedChange, Runtime
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.api.tenant import AppliedCredentials
 from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
+from nbhd_operator.policy import Policy
+from nbhd_operator.reasons import NO_ANSWER, PROVISIONING_FAILED, SKIPPED
 from nbhd_operator.resources import ORDER, ContainerApp, container_app
 from nbhd_operator.resources.base import Body, Bundle, Resource, Seen, State, Task
-from nbhd_operator.situation import Aim, Situation
+from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _APP = ContainerApp()
 _BEFORE_APP = tuple(resource for resource in ORDER if resource.kind != _APP.kind)
-PROVISIONING_FAILED = "ProvisioningFailed"
 
 
 class Outcome(Enum):
@@ -105,6 +108,14 @@ class Rest:
     """The revision that answered, when the app is as it should be."""
     gone: bool = False
     """Absence of everything was observed."""
+    runtime: Runtime | None = None
+    """What an app that was found was made from, where status did not know."""
+    held: Finding | None = None
+    """Why what is due is not done: a person wants it so."""
+    planned: tuple[PlannedChange, ...] = ()
+    """What would be done."""
+    late: bool = False
+    """Azure has had its time: say so at once, and ask seldom."""
 
 
 Step = Finalize | Release | Observe | Apply | Remove | Start | Stop | Probe | Rest
@@ -122,11 +133,18 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
         return Rest(Outcome.STALLED, problem=situation.problem)
     if aim is Aim.RELEASE:
         return Release()
+    if situation.ruling.policy is Policy.SKIP and aim is not Aim.LEAVE:
+        waits = "Deletion waits, and " if situation.tenant.deleting else ""
+        return Rest(
+            Outcome.SETTLED, held=Finding("Unknown", SKIPPED, f"{waits}Azure is not looked at. {situation.ruling.said}")
+        )
+    if situation.waiting:
+        return Rest(Outcome.PROGRESS, trouble=situation.waiting)
     if task is None:
         idle = Finding("False", situation.right.reason, _NOTHING[situation.right.state == "Pending"])
         return Rest(Outcome.SETTLED, secrets=idle, app=idle)
-    if aim is Aim.REMOVE:
-        return _remove(task, seen)
+    if aim in (Aim.REMOVE, Aim.MOVE):
+        return _remove(task, seen, moving=aim is Aim.MOVE)
     if aim is Aim.PAUSE:
         return _pause(situation, seen, None)
     return _provide(situation, task, seen, answered)
@@ -149,6 +167,18 @@ def meanwhile(situation: Situation, seen: Seen) -> Finding | None:
     return Finding("False", "Provisioning", "The container app is being made; messages wait.")
 
 
+def patience(rest: Rest, seen: Seen, now: datetime.datetime) -> Rest:
+    """The same rest, but for an app that Azure has been working on for hours: nobody but Azure can end that."""
+    state = seen.get(_APP.kind)
+    if rest.outcome is not Outcome.PROGRESS or state is None or not container_app.stuck(state.body, now):
+        return rest
+    message = (
+        "Azure has been working on the container app for over an hour and refuses changes meanwhile. "
+        "Ask Azure's support about the app if this lasts; it is looked at every few minutes."
+    )
+    return replace(rest, trouble=_wait("AzureStuck", message), late=True)
+
+
 def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None) -> Step:
     status = task.tenant.status
     if FINALIZER not in task.tenant.metadata.finalizers:
@@ -162,8 +192,11 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
             return step
     ready = Finding("True", "SecretsReady", "The credentials are in the vault and only this tenant can read them.")
     entitled = status.entitlement is not None and status.entitlement.serves
-    if not entitled or (task.bundle is not None and status.credentials != in_force(task.bundle)):
-        # Whoever verifies must know the right and the credentials before a container comes up.
+    known = task.bundle is None or status.credentials == in_force(task.bundle)
+    changing = situation.aim is Aim.SERVE and status.runtime not in (None, task.runtime)
+    if not entitled or not known or changing:
+        # Whoever verifies must know the right and the credentials before a container comes up, and whoever counts how
+        # many containers are replaced at a time must know of this one before it is.
         return Rest(Outcome.PROGRESS, secrets=ready, app=meanwhile(situation, seen), at_once=True)
     if situation.aim is Aim.PREPARE:
         return _pause(situation, seen, ready)
@@ -191,6 +224,10 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
         return _again(task, secrets) or progress(_wait("AzureBusy", "Azure is still working on the container app."))
     if state is not None and container_app.stopped(state.body):
         return Start(progress())
+    if state is not None and task.tenant.status.runtime is None:
+        found = container_app.runtime(state.body)
+        if found not in (None, task.runtime):  # it may not be this tenant's turn
+            return replace(progress(), runtime=found, at_once=True)
     step = _bring(_APP, task, seen)
     if step is not None:
         return step
@@ -203,11 +240,14 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
     revision, endpoint = container_app.ready_revision(state.body), container_app.endpoint(state.body)
     if revision is None or endpoint is None:
         return progress(_wait("RevisionNotReady", "Azure has not started the newest revision yet."))
-    answers = told is not None and told.status == "True" and revision == task.tenant.status.revision
+    status, asked = task.tenant.status, probe_asked(task.tenant)
+    answers = (
+        told is not None and told.status == "True" and revision == status.revision and asked in (None, status.probed)
+    )
     if not answers and not answered:
         if answered is None:
             return Probe(endpoint)
-        return progress(_wait("NoAnswer", "The newest revision has started but does not take messages yet."))
+        return progress(_wait(NO_ANSWER, "The newest revision has started but does not take messages yet."))
     serving = Finding("True", "Serving", "The container app takes messages.")
     return Rest(Outcome.SETTLED, secrets=secrets, app=serving, serving=revision)
 
@@ -217,7 +257,7 @@ def _wait(reason: str, message: str) -> Finding:
 
 
 def _failed(task: Task, secrets: Finding, outcome: Outcome) -> Rest:
-    image = task.plan.spec.image if task.plan else ""
+    image = task.runtime.image if task.runtime else ""
     message = f"Azure could not start the container: check the Plan's image {image}. Tried again now and then."
     problem = Finding("True", PROVISIONING_FAILED, message)
     return Rest(outcome, secrets=secrets, app=Finding("False", problem.reason, message), problem=problem)
@@ -250,8 +290,8 @@ def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
     return Stop(pausing)
 
 
-def _remove(task: Task, seen: Seen) -> Step:
-    reason = "Deleting" if task.tenant.deleting else "RetentionOver"
+def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
+    reason = "Deleting" if task.tenant.deleting else "CellFull" if moving else "RetentionOver"
     going = Finding("False", reason, "What the tenant has in Azure is being removed.")
     for resource in reversed(ORDER):
         if resource.kind not in seen:
@@ -263,6 +303,8 @@ def _remove(task: Task, seen: Seen) -> Step:
     if task.tenant.deleting:
         return Release()
     gone = Finding("False", reason, "Nothing of the tenant is left in Azure.")
+    if moving:
+        return Rest(Outcome.PROGRESS, secrets=gone, app=gone, gone=True, at_once=True)
     return Rest(Outcome.SETTLED, secrets=gone, app=gone, gone=True)
 
 

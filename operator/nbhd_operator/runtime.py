@@ -1,4 +1,4 @@
-"""The running operator between kopf's start-up and clean-up: clients, cache, queue, election, workers, drift scan.
+"""The running operator between kopf's start-up and clean-up: clients, cache, queue, election, workers, keeper.
 
 ``handlers.py`` drives it. It begins with complete lists, so that no decision about two Tenants is made while one
 of them is still unknown. Then it leads at once, or stands by with a warm cache until it is elected: one that stands by
@@ -21,8 +21,9 @@ from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, Plan, Tenant
+from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.roles import LEASE
-from nbhd_crds.client import Leases, Lists, Meta, Tenants, connect
+from nbhd_crds.client import Leases, Lists, Meta, Objects, Tenants, connect, namespace_uid
 from nbhd_crds.clock import clock
 from nbhd_crds.election import Election, identity
 from nbhd_crds.health import Readiness, health_app
@@ -31,13 +32,15 @@ from nbhd_crds.listener import listening
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.controller import Controller
-from nbhd_operator.drift import DriftScan
+from nbhd_operator.errors import Fault
 from nbhd_operator.events import Recorder, poster
+from nbhd_operator.keeper import Keeper
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.progress import stuck
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
-from nbhd_operator.situation import assess
+from nbhd_operator.situation import Situation, assess
+from nbhd_operator.turns import Turns
 from nbhd_operator.watches import Watches
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,16 @@ class Runtime:
         rings: dict[str, Keyring] = {ring.purpose: ring for ring in (
             settings.bot_keys, settings.webhook_keys, settings.gateway_keys, settings.model_keys
         )}  # fmt: skip
+
+        def may_act() -> bool:
+            return self._election is None or self._election.leading
+
+        def refused(situation: Situation, fault: Fault) -> bool:
+            return self.keeper.refused(situation, fault)
+
+        def cells_wanted(namespace: str) -> None:
+            self.keeper.wanted(namespace)
+
         self.controller = Controller(
             queue=self.queue,
             cache=self.cache,
@@ -95,16 +108,33 @@ class Runtime:
             clock=now,
             metrics=self.metrics,
             record=self._recorder.record,
-            may_act=lambda: self._election is None or self._election.leading,
+            may_act=may_act,
+            refused=refused,
+            cells_wanted=cells_wanted,
         )
-        self._drift = DriftScan(
+        self._turns = Turns(
+            cache=self.cache,
+            plans=Objects(api, Plan, Plan.plural),
+            wake=self.queue.add,
+            clock=now,
+            record=self._recorder.record,
+            may_act=may_act,
+        )
+        self.keeper = Keeper(
             cache=self.cache,
             azure=azure,
+            objects=Objects(api, Cell, Cell.plural),
+            namespace_uid=namespace_uid(api),
+            platform=platform,
+            clock=now,
+            metrics=self.metrics,
             assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
+            wake=lambda key: self._add(key, Priority.LIVE),
             relist=self._list,
+            record=self._recorder.record,
             interval=settings.drift_seconds,
-            metrics=self.metrics,
+            may_act=may_act,
         )
         await self._first_list()
         self._readiness.serving()
@@ -145,7 +175,13 @@ class Runtime:
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
-            for work in (*forever, self.controller.deadlines.run(), self._drift.run(), self._recorder.run())
+            for work in (
+                *forever,
+                self.controller.deadlines.run(),
+                self._turns.run(),
+                self.keeper.run(),
+                self._recorder.run(),
+            )
         ]
         for task in tasks:
             task.add_done_callback(self._ended)
@@ -192,22 +228,28 @@ class Runtime:
             self._add(key, _urgency(tenant) if event is None else Priority.LIVE)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
-        """A Plan changed: it may decide for any Tenant beside it."""
+        """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
         key = key_of(plan)
+        before = self.cache.plans.get(key)
         if event == "DELETED":
             self.cache.plans.pop(key, None)
         else:
             self.cache.plans[key] = plan
-        self._wake(key.namespace)
+        self.cache.stir(key)
+        if event == "DELETED" or before is None or not _alike(before, plan):
+            self._wake(key.namespace)
 
     def on_cell(self, event: str | None, cell: Cell) -> None:
-        """A Cell changed: it may decide for any Tenant beside it."""
+        """A Cell changed: unless only its status did, it may decide for any Tenant beside it."""
         key = key_of(cell)
+        before = self.cache.cells.get(key)
         if event == "DELETED":
             self.cache.cells.pop(key, None)
         else:
             self.cache.cells[key] = cell
-        self._wake(key.namespace)
+        if event == "DELETED" or before is None or not _alike(before, cell):
+            self.keeper.changed(key)
+            self._wake(key.namespace)
 
     def _wake(self, namespace: str) -> None:
         for key in self.cache.in_namespace(namespace):
@@ -243,6 +285,8 @@ class Runtime:
         tenants = await self._list_tenants(known_already)
         for key in self.cache.replace(tenants.items, plans.items, cells.items, known):
             self._add(key, Priority.BACKLOG)
+        for key in self.cache.plans:
+            self.cache.stir(key)
         self._versions = {
             Tenant.plural: tenants.version,
             Plan.plural: plans.version,
@@ -254,3 +298,12 @@ def _urgency(tenant: Tenant) -> Priority:
     """Somebody may wait for what no look has seen yet."""
     unseen = tenant.status.observed_generation != tenant.metadata.generation
     return Priority.LIVE if unseen else Priority.BACKLOG
+
+
+def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:
+    """True if both decide the same: at most the status is another, and that is our own writing."""
+
+    def said(found: Plan | Cell) -> dict[str, str]:
+        return {name: text for name, text in found.metadata.annotations.items() if name.startswith(f"{GROUP}/")}
+
+    return one.metadata.uid == other.metadata.uid and one.spec == other.spec and said(one) == said(other)

@@ -12,21 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from nbhd_crds.api import Cell, Entitlement, Plan, Tenant
-from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.api import Entitlement, Plan, Runtime, Tenant
+from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION
 from nbhd_crds.identity import Keyring
-from nbhd_operator.cache import Cache, Key
+from nbhd_operator.cache import Cache, key_of
 from nbhd_operator.claims import chat_owner, id_owner
 from nbhd_operator.entitlement import RETENTION_OVER, entitlement, standing
 from nbhd_operator.finding import Finding
-from nbhd_operator.placement import cell_of
+from nbhd_operator.placement import Undecided, barrier, cell_of, must_move
 from nbhd_operator.plans import Unresolved, plan_of
-from nbhd_operator.resources.base import Bundle, Place, Task
+from nbhd_operator.policy import Policy, Ruling, ruling
+from nbhd_operator.resources.base import Place, Task
 from nbhd_operator.resources.secret import bundle
+from nbhd_operator.rollout import canonical
 from nbhd_operator.settings import Platform
 
 TEMPLATE_VERSION = 1
 """Raise it when a new operator writes other resources from the same inputs: every tenant is then looked at again."""
+_ASKED = 64
 
 
 class Aim(Enum):
@@ -42,6 +45,8 @@ class Aim(Enum):
     """Whatever exists is kept, and the app is stopped."""
     REMOVE = "remove"
     """Nothing may be left in Azure."""
+    MOVE = "move"
+    """Azure has no room where it was placed: nothing may be left there, then it is placed elsewhere."""
     RELEASE = "release"
     """Being deleted with nothing of its own in Azure: let Kubernetes delete it."""
 
@@ -56,9 +61,15 @@ class Situation:
     """The right that payment gives, whatever ``spec.suspended`` says."""
     linked: Finding
     aim: Aim
+    ruling: Ruling
+    """How far we may go; it limits what is done, never the aim."""
     plan: Plan | None = None
+    awaited: Runtime | None = None
+    """The plan's runtime, while the container must keep another one until the tenant's turn comes."""
     task: Task | None = None
     problem: Finding | None = None
+    waiting: Finding | None = None
+    """Set, with no task, while something must be known before anything is done."""
     rival: Tenant | None = None
     """Another Tenant that this verdict rests on; to be read afresh before it counts."""
     inputs: str = ""
@@ -75,28 +86,45 @@ def assess(
     right, paid = _rights(tenant, plan, now)
     linked, chat_rival = _linked(tenant, cache)
     rival = owner if owner is not tenant else chat_rival
-    base = Situation(tenant, right, paid, linked, Aim.LEAVE, plan, rival=rival)
+    rule = ruling(tenant, plan)
+    base = Situation(tenant, right, paid, linked, Aim.LEAVE, rule, plan, rival=rival)
     if owner is not tenant:
         return _duplicate(base, owner)
 
     aim = _aim(tenant, right, linked)
     if tenant.deleting and FINALIZER not in tenant.metadata.finalizers:
         aim = Aim.LEAVE
+    elif tenant.deleting and rule.policy is Policy.DETACH:
+        return _with(base, aim=Aim.RELEASE)
+    if rule.policy is Policy.SKIP and aim is not Aim.LEAVE:
+        return _with(base, aim=aim, inputs=_hash(base, aim, platform))
     if plan_problem and aim in (Aim.SERVE, Aim.PREPARE):  # pausing and removing need no plan
         return _with(base, aim=aim, problem=plan_problem)
     if aim is Aim.LEAVE:
-        return _with(base, aim=aim, inputs=_hash(base, aim, None, None, platform))
+        return _with(base, aim=aim, inputs=_hash(base, aim, platform))
+    candidates = cache.candidates(namespace)
     try:
-        cell = cell_of(tenant, _cells(cache, namespace), lambda c: cache.placed(Key(namespace, c.metadata.name)))
-        place = Place.of(cell, platform)
+        at = cell_of(tenant, candidates, new=aim in (Aim.SERVE, Aim.PREPARE))
+        place = Place.of(at.cell, platform)
+    except Undecided as undecided:
+        return _with(base, aim=aim, waiting=undecided.finding)
     except Unresolved as problem:
         return _without_cell(base, aim, Finding("True", problem.reason, problem.message), platform)
     except ValueError as missing:
-        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{cell.metadata.name}: {missing}"))
+        return _with(base, aim=aim, problem=Finding("True", "CellIncomplete", f"{at.name}: {missing}"))
+    forbidden, waiting = barrier(at)
+    if forbidden:
+        return _with(base, aim=aim, problem=forbidden)
+    if must_move(tenant, at, candidates):
+        aim = Aim.MOVE
     credentials = bundle(tenant, platform, dict(rings))
     chat = tenant.spec.telegram.chat_id if tenant.spec.telegram else None
-    task = Task(tenant, place, platform, plan, chat, credentials)
-    return _with(base, aim=aim, task=task, inputs=_hash(base, aim, cell, credentials, platform))
+    runtime, awaited = _runtime(base, aim, cache)
+    task = Task(tenant, place, platform, runtime, chat, credentials)
+    inputs = _hash(base, aim, platform, task, awaited)
+    if waiting:  # who is settled stays so
+        return _with(base, aim=aim, waiting=waiting, inputs=inputs)
+    return _with(base, aim=aim, awaited=awaited, task=task, inputs=inputs)
 
 
 def settled(situation: Situation) -> bool:
@@ -107,9 +135,16 @@ def settled(situation: Situation) -> bool:
         return False
     if status.observed_generation != tenant.metadata.generation or tenant.deleting:
         return False
-    if situation.aim in (Aim.SERVE, Aim.PREPARE) and FINALIZER not in tenant.metadata.finalizers:
+    provides = situation.aim in (Aim.SERVE, Aim.PREPARE) and situation.ruling.manages
+    if provides and FINALIZER not in tenant.metadata.finalizers:
         return False
-    return not any(c.status == "True" and c.type in ("Reconciling", "Stalled") for c in status.conditions)
+    return not any(c.status == "True" and c.type == "Reconciling" for c in status.conditions)
+
+
+def probe_asked(tenant: Tenant) -> str | None:
+    """The last request that the container be asked whether it answers, as status will repeat it."""
+    asked = tenant.metadata.annotations.get(PROBE_ANNOTATION)
+    return asked[:_ASKED] if asked else None
 
 
 def _with(base: Situation, **changes: object) -> Situation:
@@ -129,7 +164,7 @@ def _without_cell(base: Situation, aim: Aim, problem: Finding, platform: Platfor
     if tenant.status.cell is None and tenant.deleting:
         return _with(base, aim=Aim.RELEASE)  # a cell is written down before anything is made
     if tenant.status.cell is None and aim in (Aim.PAUSE, Aim.REMOVE):
-        return _with(base, aim=Aim.LEAVE, inputs=_hash(base, Aim.LEAVE, None, None, platform))
+        return _with(base, aim=Aim.LEAVE, inputs=_hash(base, Aim.LEAVE, platform))
     return _with(base, aim=aim, problem=problem)
 
 
@@ -141,8 +176,22 @@ def _plan(tenant: Tenant, cache: Cache) -> tuple[Plan | None, Finding | None]:
         return None, Finding("True", problem.reason, problem.message)
 
 
-def _cells(cache: Cache, namespace: str) -> list[Cell]:
-    return [cell for key, cell in cache.cells.items() if key.namespace == namespace]
+def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, Runtime | None]:
+    """What a container is made from, and what it would be made from if it were the tenant's turn.
+
+    A new container is not made to wait, nor is a tenant who chose another Plan; who was moved to one by a change of the
+    Plans is. A plan that is only shown shows what the whole change would be.
+    """
+    tenant, plan, own = base.tenant, base.plan, base.tenant.status.runtime
+    if plan is None:
+        return own, None
+    new = canonical(plan.spec.runtime)
+    status = tenant.status
+    chose = status.plan != plan.metadata.name and status.observed_generation != tenant.metadata.generation
+    turn = key_of(tenant) in cache.turns.get(key_of(plan), ())
+    if aim is not Aim.SERVE or own in (None, new) or chose or not base.ruling.manages or turn:
+        return new, None
+    return own, new
 
 
 def _rights(tenant: Tenant, plan: Plan | None, now: datetime.datetime) -> tuple[Entitlement, Entitlement]:
@@ -172,20 +221,31 @@ def _aim(tenant: Tenant, right: Entitlement, linked: Finding) -> Aim:
         return Aim.SERVE if linked.status == "True" else Aim.PREPARE
     if (right.state, right.reason) == ("Ended", RETENTION_OVER):
         return Aim.REMOVE
-    made = tenant.status.identity or tenant.status.secret_id or tenant.status.endpoint
+    made = tenant.status.cell  # written down before anything is made
     return Aim.LEAVE if right.state == "Pending" and not made else Aim.PAUSE
 
 
-def _hash(base: Situation, aim: Aim, cell: Cell | None, credentials: Bundle | None, platform: Platform) -> str:
+def _hash(
+    base: Situation,
+    aim: Aim,
+    platform: Platform,
+    task: Task | None = None,
+    awaited: Runtime | None = None,
+) -> str:
+    bundle, runtime = (task.bundle, task.runtime) if task else (None, None)
     inputs = {
         "template": TEMPLATE_VERSION,
         "tenant": base.tenant.spec.wire(),
-        "plan": [base.plan.metadata.name, base.plan.spec.wire()] if base.plan else None,
-        "cell": [cell.metadata.name, cell.spec.wire()] if cell else None,
-        "keys": dict(credentials.keys) if credentials else None,
+        "plan": base.plan.metadata.name if base.plan else None,
+        "runtime": runtime.wire() if runtime and aim is Aim.SERVE else None,
+        "awaited": awaited.wire() if awaited else None,
+        "cell": vars(task.place) if task else None,
+        "probe": probe_asked(base.tenant) if aim is Aim.SERVE else None,
+        "keys": dict(bundle.keys) if bundle else None,
         "platform": vars(platform),
         "right": [base.right.wire(), base.standing.wire()],
         "linked": base.linked.reason,
         "aim": aim.value,
+        "held": None if base.ruling.manages else [base.ruling.policy.value, base.ruling.said],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]

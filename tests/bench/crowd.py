@@ -29,7 +29,8 @@ from nbhd_crds.settings import read
 from nbhd_local.azure.state import Age, ContainerApp, Identity, Revision, RoleAssignment, key
 from nbhd_local.wiring import PLATFORM
 from nbhd_local.world import World
-from nbhd_operator.cache import Cache
+from nbhd_operator.cache import Cache, key_of
+from nbhd_operator.placement import Standing, whereabouts
 from nbhd_operator.resources import container_app
 from nbhd_operator.resources.role_assignment import SECRETS_USER, scope_of
 from nbhd_operator.settings import OperatorSettings
@@ -158,6 +159,8 @@ class Settled:
             plans = await Objects(api, Plan, Plan.plural).list(world.namespace)
             cells = await Objects(api, Cell, Cell.plural).list(world.namespace)
         cache.replace([], plans, cells, cache.known())
+        for one in cells:
+            cache.standings[key_of(one)] = Standing(of=whereabouts(one), ours=True)
         return cls(template, world, cache)
 
     def __call__(self, tenant: Tenant) -> TenantStatus:

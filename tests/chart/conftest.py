@@ -15,7 +15,7 @@ from nbhd_local import cluster as clusters
 from nbhd_local import tools
 from nbhd_local.chart.helm import NAMESPACE
 from tests.unit.operator import make
-from tests.unit.operator.conftest import Stage, authority, stage  # noqa: F401 - fixtures
+from tests.unit.operator.conftest import CellStore, Stage, authority, stage  # noqa: F401 - fixtures
 from tests.unit.operator.make import at
 
 
@@ -65,7 +65,7 @@ async def story(stage: Stage) -> tuple[Stage, list[dict[str, Any]]]:  # noqa: F8
 
     stage.store.watchers.append(note)
     stage.store.put(make.tenant())
-    operator = stage.operator()
+    operator = stage.operator(CellStore(make.cell(**stage.world.cell.spec())))
     await stage.phase("Pending")
     stage.store.edit(billing=make.billing("active"))
     await stage.phase("AwaitingLink")

@@ -21,7 +21,7 @@ from tests.unit.operator.conftest import Stage
 
 GUIDE = (tools.ROOT / "docs" / "install-aks.md").read_text()
 SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL))
-METHODS = {"GET": "read", "PUT": "write", "DELETE": "delete"}
+METHODS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 # https://learn.microsoft.com/azure/key-vault/general/rbac-guide
 VAULT = {
     ("GET", "secrets"): "secrets/getSecret/action",
@@ -48,9 +48,12 @@ def heredoc(name: str) -> str:
 def action(call: Request) -> str:
     """The right that a call needs."""
     if call.service == "vault":
-        return "Microsoft.KeyVault/vaults/" + VAULT[call.method, call.path.split("/")[1]]
+        listing = call.path.rstrip("/") == "/secrets"
+        return (
+            "Microsoft.KeyVault/vaults/" + VAULT[call.method, "deletedsecrets" if listing else call.path.split("/")[1]]
+        )
     provider, *parts = call.path.rpartition("/providers/")[2].rstrip("/").split("/")
-    kind = "/".join([provider, *parts[0::2][:1]])
+    kind = "/".join([provider, *parts[0 : None if call.method == "GET" else 1 : 2]])
     return f"{kind}/{parts[2]}/action" if call.method == "POST" else f"{kind}/{METHODS[call.method]}"
 
 

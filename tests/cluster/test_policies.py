@@ -148,7 +148,6 @@ def test_a_namespace_with_a_paying_tenant_can_be_deleted(
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
-        ({"id": "other0000"}, "spec.id is the tenant's identity for ever"),
         ({"credentials": {"version": 0}}, "should be greater than or equal to 1"),
         ({"cellRef": {"name": ""}}, "should be at least 1 chars long"),
     ],
@@ -168,26 +167,6 @@ def test_linking_again_needs_a_higher_generation(person: As, service: Callable[[
     assert (
         router.apply(tenant("gene", telegram=TELEGRAM | {"chatId": 43, "generation": 2}), manager="nbhd-router") == "ok"
     )
-
-
-def test_a_cell_cannot_move(person: As) -> None:
-    group = "/subscriptions/s/resourceGroups/g/providers"
-    cell = {
-        "apiVersion": "nbhd.united/v1alpha1",
-        "kind": "Cell",
-        "metadata": {"name": "cell"},
-        "spec": {
-            "resourceGroup": "g",
-            "location": "eastus2",
-            "environmentId": f"{group}/Microsoft.App/managedEnvironments/e",
-            "pullIdentityId": f"{group}/Microsoft.ManagedIdentity/userAssignedIdentities/pull",
-        },
-    }
-    assert person.create(cell) == "ok"
-    assert "a cell cannot move" in person(
-        "patch", "cell", "cell", "--type=merge", "-p", '{"spec":{"resourceGroup":"h"}}'
-    )
-    assert person("patch", "cell", "cell", "--type=merge", "-p", '{"spec":{"unschedulable":true}}') == "ok"
 
 
 def test_only_the_operator_writes_the_status_of_plans(

@@ -53,12 +53,12 @@ async def leads(service: Service) -> bool:
     return await metric(service, "nbhd_operator_leader") == 1
 
 
-async def put(world: World, name: str, **spec: Any) -> None:
+async def put(world: World, name: str, *, namespace: str = "", **spec: Any) -> None:
     """Creates a Tenant, or changes its spec, as whoever may write every part of it."""
     document = {
         "apiVersion": "nbhd.united/v1alpha1",
         "kind": "Tenant",
-        "metadata": {"name": name, "namespace": world.namespace},
+        "metadata": {"name": name, "namespace": namespace or world.namespace},
         "spec": spec,
     }
     who = ("--as=oncall", "--as-group=system:masters", f"--as-group={BREAK_GLASS_GROUP}")

@@ -60,12 +60,21 @@ async def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
     return found
 
 
-@pytest.fixture
-def table() -> Callable[[str], None]:
-    """Adds a row to the table that is printed at the end of the run."""
-
+def _rows(name: str) -> Callable[[str], None]:
     def add(row: str) -> None:
-        with (Path(os.environ["NBHD_TEST_SHARED"]) / "faults.txt").open("a") as rows:
+        with (Path(os.environ["NBHD_TEST_SHARED"]) / name).open("a") as rows:
             rows.write(row + "\n")
 
     return add
+
+
+@pytest.fixture
+def table() -> Callable[[str], None]:
+    """Adds a row to the table of kills that is printed at the end of the run."""
+    return _rows("faults.txt")
+
+
+@pytest.fixture
+def azure_table() -> Callable[[str], None]:
+    """Adds a row to the table of Azure's faults that is printed at the end of the run."""
+    return _rows("azure.txt")

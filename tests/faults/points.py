@@ -55,8 +55,9 @@ def gate(world: World, name: str) -> Traffic:
 _TENANT = r"/tenants/[^/?]+$"
 EFFECTS = [
     Effect("operator", "operator→kubernetes", "PATCH", _TENANT, "setting the finalizer"),
-    Effect("operator", "operator→kubernetes", "PATCH", r"/status$", "the first status"),
-    Effect("operator", "operator→kubernetes", "PATCH", r"/status$", "the fourth status", nth=4),
+    Effect("operator", "operator→kubernetes", "PATCH", r"/tenants/[^/]+/status$", "the first status"),
+    Effect("operator", "operator→kubernetes", "PATCH", r"/tenants/[^/]+/status$", "the fourth status", nth=4),
+    Effect("operator", "operator→kubernetes", "PATCH", r"/(plans|cells)/[^/]+/status$", "telling who runs what"),
     Effect("operator", "operator→kubernetes", "POST", r"/events$", "posting an Event"),
     Effect("operator", "azure", "PUT", r"/userAssignedIdentities/", "making the identity"),
     Effect("operator", "azure", "PUT", r"^/secrets/", "setting the secret"),

@@ -98,6 +98,7 @@ def test_no_service_of_the_offline_world_is_in_it(platform: Image) -> None:
     assert [path for path in code.rglob("*") if "nbhd_local" in path.name or path.name == "nbhd-local"] == []
     assert sorted(path.name for path in (code / "bin").glob("*nbhd*")) == [
         "kubectl-nbhd",
+        "kubectl_complete-nbhd",
         "nbhd-operator",
         "nbhd-router",
         "nbhd-webhooks",

@@ -1,9 +1,9 @@
 """Tenant, Plan and Cell as pydantic models: the single source of the CRDs in ``manifests/crds``."""
 
-from nbhd_crds.api.cell import Cell, CellSpec
+from nbhd_crds.api.cell import Cell, CellSpec, CellStatus
 from nbhd_crds.api.meta import GROUP, VERSION, Condition, ObjectMeta
-from nbhd_crds.api.plan import Plan, PlanSpec
-from nbhd_crds.api.tenant import Billing, Entitlement, Hold, Telegram, Tenant, TenantSpec, TenantStatus
+from nbhd_crds.api.plan import Plan, PlanSpec, PlanStatus, Runtime, RuntimeCount
+from nbhd_crds.api.tenant import Billing, Entitlement, Hold, PlannedChange, Telegram, Tenant, TenantSpec, TenantStatus
 
 __all__ = [
     "GROUP",
@@ -11,12 +11,17 @@ __all__ = [
     "Billing",
     "Cell",
     "CellSpec",
+    "CellStatus",
     "Condition",
     "Entitlement",
     "Hold",
     "ObjectMeta",
     "Plan",
     "PlanSpec",
+    "PlanStatus",
+    "PlannedChange",
+    "Runtime",
+    "RuntimeCount",
     "Telegram",
     "Tenant",
     "TenantSpec",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -20,6 +20,9 @@ FINALIZER = f"{GROUP}/finalizer"
 ALLOW_DELETE_ANNOTATION = f"{GROUP}/allow-delete"
 RECONCILE_POLICY_ANNOTATION = f"{GROUP}/reconcile-policy"
 """On a Tenant, or on a Plan for all its Tenants: manage (default), plan, skip or detach-on-delete."""
+PROBE_ANNOTATION = f"{GROUP}/probe"
+"""On a Tenant that is Ready: any new value has the operator send its container one request on the path that messages
+take, which wakes it and costs an idle minute. ``status.probed`` repeats the value once the container answered."""
 TAKE_OVER_ANNOTATION = f"{GROUP}/take-over"
 """On a Cell: the claim of another cluster that is gone, as the Cell's condition quotes it. Ours replaces it."""
 REMOVE_ORPHANS_ANNOTATION = f"{GROUP}/remove-orphans"
@@ -105,7 +108,10 @@ CONDITIONS_SCHEMA: dict[str, Any] = {
 
 
 class KubernetesObject(ApiModel):
-    """An object with metadata; the kinds add ``spec`` and ``status``."""
+    """An object with metadata; the kinds add their name, ``spec`` and ``status``."""
+
+    kind: ClassVar[str]
+    plural: ClassVar[str]
 
     metadata: ObjectMeta = ObjectMeta()
 

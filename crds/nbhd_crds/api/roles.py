@@ -19,18 +19,21 @@ _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
     "operator": [
         (["tenants"], [*_READ, "patch"]),
         (["tenants/status", "plans/status", "cells/status"], ["patch"]),
-        (["plans", "cells"], ["list", "watch"]),
+        (["plans", "cells"], _READ),
     ],
     "webhooks": [(["tenants"], ["get", "list", "create", "patch"])],
     "router": [(["tenants"], [*_READ, "patch"])],
 }
 
 
-def rules(service: str) -> list[dict[str, Any]]:
-    """What the service may do where the Tenants are, in RBAC's own form."""
+def rules(service: str, tenants: str | None = None) -> list[dict[str, Any]]:
+    """What the service may do where the Tenants are (all namespaces without ``tenants``), in RBAC's own form."""
     allowed = [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in _RULES[service]]
     if service == "operator":
         allowed.append({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]})
+        # Its uid is in the claim of a cell: a cluster that was built anew is another one.
+        own = {"resourceNames": [tenants]} if tenants else {}
+        allowed.append({"apiGroups": [""], "resources": ["namespaces"], **own, "verbs": ["get"]})
     return allowed
 
 
@@ -44,7 +47,7 @@ def roles(namespace: str = SERVICES_NAMESPACE, tenants: str | None = None) -> li
     documents: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
     for service in SERVICES:
         role = f"nbhd-{service}"
-        allowed = rules(service)
+        allowed = rules(service, tenants)
         if service == "operator" and not tenants:  # kopf looks for our CRDs before it watches them
             crds = {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": _READ}
             allowed.append(crds)

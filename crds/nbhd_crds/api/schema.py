@@ -101,8 +101,7 @@ def _present(default: Any) -> Any:
 
 def crd(kind: type[KubernetesObject]) -> Schema:
     """The CustomResourceDefinition of one kind."""
-    name: str = getattr(kind, "kind")  # noqa: B009 - a class variable of the concrete kinds
-    plural: str = getattr(kind, "plural")  # noqa: B009
+    name, plural = kind.kind, kind.plural
     fields = kind.model_fields
     properties: Schema = {
         "apiVersion": {"type": "string", "description": "Version of this API."},

@@ -188,6 +188,10 @@ class TenantStatus(ApiModel):
     revision: Annotated[
         str | None, Field(description="Newest revision of the app that took messages once.", max_length=128)
     ] = None
+    probed: Annotated[
+        str | None,
+        Field(description="Value of the annotation nbhd.united/probe that the container last answered.", max_length=64),
+    ] = None
     runtime: Annotated[Runtime | None, Field(description="What the container was last made from.")] = None
     planned: Annotated[
         tuple[PlannedChange, ...],

@@ -3,7 +3,15 @@
 from nbhd_crds.client.connect import connect
 from nbhd_crds.client.leases import Lease, Leases, micro_time
 from nbhd_crds.client.listing import Listed, Lists
-from nbhd_crds.client.objects import ChangedError, GoneError, Objects, Tenants, is_conflict, is_not_found
+from nbhd_crds.client.objects import (
+    ChangedError,
+    GoneError,
+    Objects,
+    Tenants,
+    is_conflict,
+    is_not_found,
+    namespace_uid,
+)
 from nbhd_crds.client.watch import Meta, Watch
 
 __all__ = [
@@ -21,4 +29,5 @@ __all__ = [
     "is_conflict",
     "is_not_found",
     "micro_time",
+    "namespace_uid",
 ]

@@ -8,7 +8,7 @@ part.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from kubernetes.aio import client
@@ -23,6 +23,7 @@ Json = Mapping[str, Any]
 _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
 _TIMEOUT = 30.0
+_PAGE = 500
 
 
 class GoneError(Exception):
@@ -65,21 +66,49 @@ class Objects(Generic[T]):
 
     async def list(self, namespace: str) -> list[T]:
         """All objects of the namespace; of all namespaces when it is empty."""
-        found: list[T] = []
-        token: str | None = None
+        return [self._kind.parse(item) async for page in self.pages(namespace) for item in page]
+
+    async def pages(self, namespace: str, selector: str = "") -> AsyncIterator[Sequence[Json]]:
+        """The same as the API server has them, page by page; only those with the labels of ``selector``."""
+        options: dict[str, Any] = {"limit": _PAGE, "_request_timeout": _TIMEOUT}
+        if selector:
+            options["label_selector"] = selector
         while True:
             if namespace:
                 page: Any = await self._api.list_namespaced_custom_object(
-                    GROUP, VERSION, namespace, self._plural, limit=500, _continue=token, _request_timeout=_TIMEOUT
+                    GROUP, VERSION, namespace, self._plural, **options
                 )
             else:
-                page = await self._api.list_cluster_custom_object(
-                    GROUP, VERSION, self._plural, limit=500, _continue=token, _request_timeout=_TIMEOUT
-                )
-            found += [self._kind.parse(item) for item in page["items"]]
-            token = page["metadata"].get("continue")
-            if not token:
-                return found
+                page = await self._api.list_cluster_custom_object(GROUP, VERSION, self._plural, **options)
+            yield page["items"]
+            options["_continue"] = page["metadata"].get("continue")
+            if not options["_continue"]:
+                return
+
+    async def apply_status(self, seen: T, status: Json, manager: str) -> T:
+        """Applies the whole status that ``manager`` owns.
+
+        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
+        ``GoneError`` if the object is not the one that was seen.
+        """
+        try:
+            raw = await self._api.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                seen.metadata.namespace,
+                self._plural,
+                seen.metadata.name,
+                _identified(seen) | {"status": dict(status)},
+                field_manager=manager,
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=_TIMEOUT,
+            )
+        except ApiException as error:
+            if is_not_found(error):
+                raise GoneError(seen.metadata.name) from error
+            raise
+        return self._kind.parse(raw)
 
 
 class Tenants(Objects[Tenant]):
@@ -150,31 +179,6 @@ class Tenants(Objects[Tenant]):
         )
         return Tenant.parse(raw)
 
-    async def apply_status(self, seen: Tenant, status: Json, manager: str) -> Tenant:
-        """Applies the whole status that ``manager`` owns.
-
-        The status is computed from this very version, so a newer one refuses it (409): look again. Raises
-        ``GoneError`` if the object is not the one that was seen.
-        """
-        try:
-            raw = await self._api.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                seen.metadata.namespace,
-                self._plural,
-                seen.metadata.name,
-                _identified(seen) | {"status": dict(status)},
-                field_manager=manager,
-                force=True,
-                _content_type=_APPLY,
-                _request_timeout=_TIMEOUT,
-            )
-        except ApiException as error:
-            if is_not_found(error):
-                raise GoneError(seen.metadata.name) from error
-            raise
-        return Tenant.parse(raw)
-
     async def add_finalizer(self, seen: Tenant) -> Tenant:
         """Sets our finalizer, on exactly the version that was seen; 409 or 422 when there is a newer one.
 
@@ -212,10 +216,10 @@ class Tenants(Objects[Tenant]):
         return Tenant.parse(raw)
 
 
-def _identified(seen: Tenant) -> dict[str, Any]:
+def _identified(seen: KubernetesObject) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": Tenant.kind,
+        "kind": seen.kind,
         "metadata": {
             "name": seen.metadata.name,
             "namespace": seen.metadata.namespace,
@@ -223,3 +227,14 @@ def _identified(seen: Tenant) -> dict[str, Any]:
             "resourceVersion": seen.metadata.resource_version,
         },
     }
+
+
+def namespace_uid(api: client.ApiClient) -> Callable[[str], Awaitable[str]]:
+    """Tells the uid of a namespace: another one after a cluster was built anew."""
+    core = client.CoreV1Api(api)
+
+    async def uid(name: str) -> str:
+        found: Any = await core.read_namespace(name, _request_timeout=_TIMEOUT)
+        return str(found.metadata.uid)
+
+    return uid

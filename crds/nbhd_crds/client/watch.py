@@ -86,6 +86,7 @@ class _RelistError(Exception):
 class Watch(Generic[T]):
     """Reports every object of one kind to ``on_set`` and every deletion to ``on_delete``, for ever.
 
+    Only the one called ``name``, if there is a name.
     ``on_delete`` gets the last object that was seen. Callbacks must be quick and must not raise. ``synced`` is set
     after the first complete list; ``last_contact`` is the monotonic time of the last byte from the server.
     """
@@ -97,12 +98,14 @@ class Watch(Generic[T]):
         plural: str,
         *,
         namespace: str = "",
+        name: str = "",
         on_set: Callable[[T], None],
         on_delete: Callable[[T], None],
     ) -> None:
         self._configuration = api.configuration
         scope = f"namespaces/{namespace}/" if namespace else ""
         self._url = f"{self._configuration.host}/apis/{GROUP}/{VERSION}/{scope}{plural}"
+        self._only = {"fieldSelector": f"metadata.name={name}"} if name else {}
         self._on_set, self._on_delete = on_set, on_delete
         self._decode = msgspec.json.Decoder(kind).decode
         self._decode_list = msgspec.json.Decoder(_List).decode
@@ -243,7 +246,9 @@ class Watch(Generic[T]):
         for setting in (await self._auth()).values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
-        async with self._session.get(self._url, params=query, headers=headers, timeout=timeout) as response:
+        async with self._session.get(
+            self._url, params=query | self._only, headers=headers, timeout=timeout
+        ) as response:
             yield response
 
     async def _auth(self) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from nbhd_local.azure.arm import Call, Route, route, valid_tags
 from nbhd_local.azure.errors import AzureError, resource_not_found
-from nbhd_local.azure.state import JSON, Identity, Subscription, key, same_region
+from nbhd_local.azure.state import JSON, Identity, Subscription, key, same_region, stamp
 from nbhd_local.clock import Clock
 
 _TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -29,6 +29,7 @@ def routes(subscription: Subscription, clock: Clock) -> list[Route]:
             "type": _TYPE,
             "location": identity.location,
             "tags": dict(identity.tags),
+            "systemData": {"createdAt": stamp(identity.created)},
             "properties": {
                 "tenantId": subscription.tenant_id,
                 "principalId": identity.principal_id,

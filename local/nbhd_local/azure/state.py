@@ -88,6 +88,8 @@ class Environment:
     group: str
     location: str
     default_domain: str
+    cores: int = 100
+    """Quota of vCPUs without a workload profile."""
 
 
 @dataclass

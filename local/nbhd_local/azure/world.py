@@ -18,7 +18,8 @@ import aiohttp.web
 
 from nbhd_crds.clock import Clock
 from nbhd_local import web
-from nbhd_local.azure import arm, identities, role_assignments
+from nbhd_local.azure import arm, cell, identities, role_assignments
+from nbhd_local.azure.cell import Cell
 from nbhd_local.azure.container_apps import ContainerApps, NoRuntime
 from nbhd_local.azure.entra import Entra, Workload
 from nbhd_local.azure.errors import injected
@@ -94,20 +95,30 @@ class AzureWorld:
         self._client = self.entra.register_client(self.operator_principal_id, workload, client_id)
 
     def _seed(self, pull_identity: str, *, purge_protection: bool) -> None:
-        now, group = self._clock(), self.resource_group
+        group = self.resource_group
         self.subscription = Subscription(self.subscription_id, self.tenant_id)
-        self.subscription.groups[group.lower()] = ResourceGroup(group, self.location)
-        domain = f"{self.environment_name}.{self.location}.azurecontainerapps.io"
-        environment = Environment(self.environment_name, group, self.location, domain)
-        self.subscription.environments[key(group, self.environment_name)] = environment
-        self.environment_id = self.subscription.environment_id(environment)
-        pull = Identity(pull_identity, group, self.location, {}, now)
-        self.subscription.identities[key(group, pull.name)] = pull
-        self.pull_identity_id = self.subscription.identity_id(pull).replace("/resourcegroups/", "/resourceGroups/")
         registry = self.registry_server.partition(".")[0]
         self.registry_id = (
             f"{self.subscription.group_id(group)}/providers/Microsoft.ContainerRegistry/registries/{registry}"
         )
+        self.entra = Entra(self.tenant_id)
+        self.operator_principal_id = str(uuid.uuid4())
+        self._access = Access(self.subscription, self.delays)
+        self._purge_protection = purge_protection
+        self._vaults: list[Vault] = []
+        self.environment_id, self.pull_identity_id, self.vault = self._seed_cell(
+            group, self.environment_name, self.vault_name, pull_identity
+        )
+
+    def _seed_cell(self, group: str, environment_name: str, vault_name: str, pull_name: str) -> tuple[str, str, Vault]:
+        """Ids of environment and pull identity, and the vault, which is not served yet."""
+        subscription, now = self.subscription, self._clock()
+        subscription.groups[group.lower()] = ResourceGroup(group, self.location)
+        domain = f"{environment_name}.{self.location}.azurecontainerapps.io"
+        environment = Environment(environment_name, group, self.location, domain)
+        subscription.environments[key(group, environment_name)] = environment
+        pull = Identity(pull_name, group, self.location, {}, now)
+        subscription.identities[key(group, pull.name)] = pull
         long_ago = now - datetime.timedelta(days=1)
         grant = RoleAssignment(
             str(uuid.uuid4()),
@@ -118,26 +129,45 @@ class AzureWorld:
             long_ago,
             age=Age(86_400),
         )
-        self.subscription.assignments[grant.name] = grant
-        self.entra = Entra(self.tenant_id)
-        self.operator_principal_id = str(uuid.uuid4())
-        self._access = Access(self.subscription, self.delays)
-        self.vault = Vault(
-            f"{self.subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{self.vault_name}",
+        subscription.assignments[grant.name] = grant
+        vault = Vault(
+            f"{subscription.group_id(group)}/providers/Microsoft.KeyVault/vaults/{vault_name}",
             self.operator_principal_id,
-            SecretStore(self._clock, self.delays, purge_protection=purge_protection),
+            SecretStore(self._clock, self.delays, purge_protection=self._purge_protection),
             self._access,
             self.entra,
             self.traffic,
             self._meter,
         )
+        self._vaults.append(vault)
+        pull_id = subscription.identity_id(pull).replace("/resourcegroups/", "/resourceGroups/")
+        return subscription.environment_id(environment), pull_id, vault
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that every world has."""
+        return Cell(
+            self.resource_group,
+            self.environment_id,
+            self.pull_identity_id,
+            self.vault_name,
+            self.vault_url,
+            self.location,
+        )
+
+    async def add_cell(self, name: str) -> Cell:
+        """One more, with a resource group, an environment and a vault of this name; for a world that runs."""
+        environment_id, pull_id, vault = self._seed_cell(name, name, name, "nbhd-pull")
+        tls = self._authority.server_context()
+        vault.url = await self._stack.enter_async_context(web.serve(vault.application(), tls=tls, host=self._host))
+        return Cell(name, environment_id, pull_id, name, vault.url, self.location)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             apps = ContainerApps(
                 self.subscription,
                 await self._start_runtime(stack),
-                self.vault.read_as,
+                self._read_as,
                 self._clock,
                 self.delays,
                 self._operations_readable,
@@ -146,6 +176,7 @@ class AzureWorld:
             stack.push_async_callback(apps.aclose)
             routes = [
                 *apps.routes(),
+                *cell.routes(self.subscription, lambda environment: self._cores(apps, environment)),
                 *identities.routes(self.subscription, self._clock),
                 *role_assignments.routes(self.subscription, self._clock, self.delays, self._has_vault),
             ]
@@ -191,7 +222,7 @@ class AzureWorld:
         self.runtime = ContainerRuntime(
             self.subscription,
             self._access,
-            self.vault.read_as,
+            self._read_as,
             self._authority,
             self._log_dir,
             host=self._host,
@@ -213,7 +244,23 @@ class AzureWorld:
         return url.removeprefix("https://")
 
     def _has_vault(self, resource_id: str) -> bool:
-        return resource_id.lower() == self.vault.resource_id.lower()
+        return any(resource_id.lower() == vault.resource_id.lower() for vault in self._vaults)
+
+    def _read_as(self, principal_id: str, url: str) -> str:
+        vault = next((one for one in self._vaults if one.url and url.lower().startswith(one.url.lower())), self.vault)
+        return vault.read_as(principal_id, url)
+
+    def _cores(self, apps: ContainerApps, environment: Environment) -> float:
+        """vCPUs of the replicas that are up."""
+        running = 0.0
+        for app in self.subscription.apps.values():
+            properties = app.body["properties"]
+            if str(properties["environmentId"]).lower() == self.subscription.environment_id(environment).lower():
+                each = sum(
+                    float((one.get("resources") or {}).get("cpu", 0.5)) for one in properties["template"]["containers"]
+                )
+                running += each * apps.runtime.replicas(app.name)
+        return running
 
     def credentials_env(self, folder: Path) -> dict[str, str]:
         """Writes the federated token below ``folder`` and returns what azure-identity reads from the environment."""
@@ -249,7 +296,7 @@ class AzureWorld:
 
     def inventory(self) -> dict[str, dict[str, Any]]:
         """All that exists, by kind and name, without any secret's value."""
-        subscription, store = self.subscription, self.vault.store
+        subscription, stores = self.subscription, [vault.store for vault in self._vaults]
         return {
             "apps": {
                 app.name: {
@@ -270,6 +317,12 @@ class AzureWorld:
                 held.name: {"scope": held.scope, "principalId": held.principal_id, "role": held.role_id}
                 for held in subscription.assignments.values()
             },
-            "secrets": {s.name: {"versions": list(s.versions), "tags": dict(s.latest.tags)} for s in store.active()},
-            "deletedSecrets": {s.name: {"versions": list(s.versions)} for s in store.deleted()},
+            "secrets": {
+                secret.name: {"versions": list(secret.versions), "tags": dict(secret.latest.tags)}
+                for store in stores
+                for secret in store.active()
+            },
+            "deletedSecrets": {
+                secret.name: {"versions": list(secret.versions)} for store in stores for secret in store.deleted()
+            },
         }

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbhd_crds.api import Cell, Plan, Tenant
+from nbhd_crds.api import Cell, Runtime, Tenant
 from nbhd_crds.identity import azure_name
 from nbhd_operator.settings import Platform
 
 if TYPE_CHECKING:
     from nbhd_operator.azure import Azure
+
+PLATFORM_TAG, TENANT_TAG = "nbhd-platform", "nbhd-tenant"
 
 Body = Mapping[str, Any]
 """A resource in Azure's own wire form."""
@@ -82,7 +84,7 @@ class Task:
     tenant: Tenant
     place: Place
     platform: Platform
-    plan: Plan | None = None
+    runtime: Runtime | None = None
     chat_id: int | None = None
     bundle: Bundle | None = None
 
@@ -94,7 +96,7 @@ class Task:
     @property
     def tags(self) -> dict[str, str]:
         """Tags that say whose a resource is."""
-        return {"nbhd-platform": self.platform.id, "nbhd-tenant": self.tenant.spec.id}
+        return {PLATFORM_TAG: self.platform.id, TENANT_TAG: self.tenant.spec.id}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class State:
     body: Body = field(repr=False)  # may hold a secret's value
     busy: bool = False
 
+
+NEW = "(new)"
+"""Stands for what only Azure knows once it is made, such as the id of a principal."""
 
 Seen = Mapping[str, State | None]
 """What this look found, by kind; None is *observed absence*, a missing key is *not looked at yet*."""
@@ -129,6 +134,10 @@ class Resource(Protocol):
 
     async def apply(self, azure: Azure, task: Task, want: Body) -> State | None:
         """Makes it so; returns what Azure answered, None when it must be looked at again."""
+        ...
+
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:
+        """What ``apply`` would leave, for a plan that is not carried out; ``NEW`` where Azure would choose."""
         ...
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:

@@ -6,10 +6,12 @@ A PUT is fired and left to itself; the next look decides. While Azure works on t
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from nbhd_crds.api import Runtime
 from nbhd_crds.api.meta import seconds
 from nbhd_operator import openclaw
 from nbhd_operator.errors import NotFound
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 SPEC_HASH = "nbhd-spec-hash"
 _GRACE_PERIOD = 330  # OpenClaw finishes a turn within 315 s of SIGTERM
 _AT_REST = ("Succeeded", "Failed", "Canceled")
+_TOO_LONG = datetime.timedelta(hours=1)  # Azure itself gives up on a change after less than half of it
 
 
 class ContainerApp:
@@ -51,6 +54,10 @@ class ContainerApp:
         answer = await azure.put_app(task.place, self.name(task), want)
         return State(answer, busy=True)
 
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:  # noqa: ARG002 - same shape for every kind
+        """Azure would be at work."""
+        return State(want, busy=True)
+
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Fires a DELETE."""
         await azure.delete_app(task.place, self.name(task))
@@ -58,13 +65,13 @@ class ContainerApp:
 
 def body(task: Task, *, identity_id: str, secret_url: str) -> dict[str, Any]:
     """The body of the PUT, with the hash of itself as a tag."""
-    if task.plan is None or task.chat_id is None:
+    if task.runtime is None or task.chat_id is None:
         raise LookupError("an app needs a plan and a chat")
-    spec, place = task.plan.spec, task.place
+    runtime, place = task.runtime, task.place
     configuration = openclaw.config(
         task.tenant.spec,
         task.chat_id,
-        spec.model,
+        runtime.model,
         egress_url=task.platform.egress_url,
         model_url=task.platform.model_url,
     )
@@ -85,19 +92,19 @@ def body(task: Task, *, identity_id: str, secret_url: str) -> dict[str, Any]:
                     {"identity": identity_id, "lifecycle": "None"},
                     {"identity": place.pull_identity_id, "lifecycle": "None"},
                 ],
-                "registries": [{"server": spec.image.split("/", 1)[0], "identity": place.pull_identity_id}],
+                "registries": [{"server": runtime.image.split("/", 1)[0], "identity": place.pull_identity_id}],
                 "secrets": [{"name": openclaw.SECRET_NAME, "keyVaultUrl": secret_url, "identity": identity_id}],
             },
             "template": {
                 "containers": [
                     {
                         "name": "openclaw",
-                        "image": spec.image,
-                        "resources": {"cpu": float(spec.cpu), "memory": spec.memory},
+                        "image": runtime.image,
+                        "resources": {"cpu": float(runtime.cpu), "memory": runtime.memory},
                         "env": openclaw.environment(configuration, secret_url.rsplit("/", 1)[1]),
                     }
                 ],
-                "scale": {"minReplicas": 0, "maxReplicas": 1, "cooldownPeriod": seconds(spec.cooldown)},
+                "scale": {"minReplicas": 0, "maxReplicas": 1, "cooldownPeriod": seconds(runtime.cooldown)},
                 "terminationGracePeriodSeconds": _GRACE_PERIOD,
             },
         },
@@ -106,9 +113,41 @@ def body(task: Task, *, identity_id: str, secret_url: str) -> dict[str, Any]:
     return plain | {"tags": {**task.tags, SPEC_HASH: digest}}
 
 
+def runtime(found: Body) -> Runtime | None:
+    """What the app was made from, for a Tenant whose status was lost; None if somebody else made it otherwise."""
+    try:
+        template = found["properties"]["template"]
+        (container,) = template["containers"]
+        variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+        resources = container["resources"]
+        return Runtime(
+            image=container["image"],
+            cpu=f"{float(resources['cpu']):g}",
+            memory=f"{float(resources['memory'].removesuffix('Gi')):g}Gi",
+            cooldown=f"{int(template['scale']['cooldownPeriod'])}s",
+            model=openclaw.model(json.loads(variables["OPENCLAW_CONFIG_JSON"])),
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def started(found: Body) -> State:
+    """The app as it would be if it had been started."""
+    return State({**found, "properties": {**found["properties"], "runningStatus": "Running"}})
+
+
 def state(found: Body) -> State:
     """An app as Azure describes it."""
     return State(found, busy=found["properties"].get("provisioningState") not in _AT_REST)
+
+
+def stuck(found: Body, now: datetime.datetime) -> bool:
+    """True if Azure began to work on the app over an hour ago, by its own record, and has not come to an end."""
+    begun = (found.get("systemData") or {}).get("lastModifiedAt")
+    try:
+        return state(found).busy and now - datetime.datetime.fromisoformat(str(begun)) > _TOO_LONG
+    except (ValueError, TypeError):  # no record, or one without a time zone
+        return False
 
 
 def failed(found: Body) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbhd_crds.api.tenant import AppliedIdentity
 from nbhd_operator.errors import NotFound
-from nbhd_operator.resources.base import Body, Seen, State, Task, present
+from nbhd_operator.resources.base import NEW, Body, Seen, State, Task, present
 
 if TYPE_CHECKING:
     from nbhd_operator.azure import Azure
@@ -37,6 +37,12 @@ class Identity:
     async def apply(self, azure: Azure, task: Task, want: Body) -> State | None:
         """One PUT."""
         return State(await azure.put_identity(task.place, self.name(task), want))
+
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:
+        """Azure chooses the principal of a new one."""
+        path = f"Microsoft.ManagedIdentity/userAssignedIdentities/{self.name(task)}"
+        made = {"id": task.place.resource_id(path), "properties": {"principalId": NEW, "clientId": NEW}}
+        return State({**(state.body if state else made), **want})
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Its role assignments must be gone before, or they stay for ever and count."""

@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from nbhd_operator.errors import NotFound, Retryable
-from nbhd_operator.resources.base import Body, Seen, State, Task
+from nbhd_operator.resources.base import NEW, Body, Seen, State, Task
 from nbhd_operator.resources.identity import Identity
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class RoleAssignment:
             if fault.reason != "RoleAssignmentExists":
                 raise
             return None
+
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:  # noqa: ARG002 - same shape for every kind
+        """Another assignment."""
+        return State({**want, "name": NEW})
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:
         """Removes the one that was seen, by its own name."""

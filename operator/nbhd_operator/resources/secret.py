@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from nbhd_crds import identity as derive
 from nbhd_crds.api import Tenant
 from nbhd_crds.identity import Keyring
-from nbhd_operator.errors import NotFound, SoftDeleted
-from nbhd_operator.resources.base import Body, Bundle, Seen, State, Task, present
+from nbhd_operator.errors import Disabled, NotFound, SoftDeleted
+from nbhd_operator.resources.base import NEW, Body, Bundle, Seen, State, Task, present
 from nbhd_operator.settings import Platform
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class Secret:
         return {"value": task.bundle.text, "tags": task.tags, "enabled": True}
 
     async def observe(self, azure: Azure, task: Task, seen: Seen) -> State | None:  # noqa: ARG002
-        """The newest version; a soft-deleted secret counts as absent."""
+        """The newest version; a soft-deleted secret counts as absent, one that was disabled as different."""
         try:
             return State(await azure.get_secret(task.place, self.name(task)))
         except NotFound:
             return None
+        except Disabled:
+            return State({"enabled": False})
 
     async def apply(self, azure: Azure, task: Task, want: Body) -> State | None:
         """Sets a new version. A deleted secret is recovered instead, and may turn out to be as it should."""
@@ -51,6 +53,10 @@ class Secret:
         except SoftDeleted:
             await azure.recover_secret(task.place, name)
             return None
+
+    def imagine(self, task: Task, want: Body, state: State | None) -> State:  # noqa: ARG002 - same shape for every kind
+        """A new version."""
+        return State({**want, "id": f"{task.place.vault_url}/secrets/{self.name(task)}/{NEW}"})
 
     async def remove(self, azure: Azure, task: Task, state: State) -> None:  # noqa: ARG002
         """Deletes softly."""

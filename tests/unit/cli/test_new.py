@@ -42,6 +42,6 @@ def test_a_name_that_kubernetes_would_refuse(name: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as caught:
         main(["new", "--", name])
     out, err = capsys.readouterr()
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     assert out == ""
     assert err.startswith("error: ")

@@ -28,3 +28,10 @@ def test_the_operator_reaches_one_lease_in_one_namespace() -> None:
     for document in lease_role("somewhere", "elsewhere"):
         assert document["metadata"]["namespace"] == "somewhere"
     assert lease_role("somewhere", "elsewhere")[1]["subjects"][0]["namespace"] == "elsewhere"
+
+
+def test_the_operator_reads_the_one_namespace_of_the_tenants() -> None:
+    there = [one for one in roles("somewhere", "subscribers") if one["metadata"].get("namespace") == "subscribers"]
+    found = rules(there, "Role", "nbhd-operator")
+    (namespaces,) = [rule for rule in found if "namespaces" in rule["resources"]]
+    assert (namespaces["resourceNames"], namespaces["verbs"]) == (["subscribers"], ["get"])

@@ -17,20 +17,25 @@ import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from nbhd_crds.api import Cell, Tenant, TenantStatus
+from nbhd_crds.api import Cell, CellStatus, Tenant, TenantStatus
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.client import GoneError
 from nbhd_crds.settings import read
 from nbhd_local.azure import AzureWorld, Delays
 from nbhd_local.ca import Authority
+from nbhd_local.waiting import eventually
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
-from nbhd_operator.controller import Controller, Pace
+from nbhd_operator.controller import Controller
+from nbhd_operator.errors import Fault
 from nbhd_operator.events import Change
+from nbhd_operator.keeper import Keeper
 from nbhd_operator.metrics import Metrics
+from nbhd_operator.pace import Pace
 from nbhd_operator.queue import Backoff, WorkQueue
 from nbhd_operator.resources.base import Place
 from nbhd_operator.settings import OperatorSettings
+from nbhd_operator.situation import Situation, assess
 from tests.unit.operator import make
 
 QUICK = Delays(
@@ -116,19 +121,67 @@ class Store:
         self.put(found.model_copy(update={"metadata": found.metadata.model_copy(update={"finalizers": ()})}))
 
 
-class Operator:
-    """One operator process: its own cache, queue and workers."""
+class CellStore:
+    """Cells as the API server keeps them, and the uid of their namespace."""
 
-    def __init__(self, store: Store, azure: Azure, settings: OperatorSettings, world: AzureWorld) -> None:
+    def __init__(self, *cells: Cell, uid: str = "uid-ns") -> None:
+        self.cells = {key_of(cell): cell for cell in cells}
+        self.uid, self.writes = uid, 0
+
+    def annotate(self, name: str = "cell-1", **annotations: str) -> None:
+        """A person's change; whoever watches is told by the test."""
+        old = self.cells[Key("ns", name)]
+        there = {f"nbhd.united/{word.replace('_', '-')}": text for word, text in annotations.items()}
+        meta = old.metadata.model_copy(update={"annotations": there, "resource_version": f"a{self.writes}"})
+        self.cells[key_of(old)] = old.model_copy(update={"metadata": meta})
+
+    async def namespace_uid(self, name: str) -> str:
+        assert name == "ns"
+        await asyncio.sleep(0)
+        return self.uid
+
+    async def get(self, namespace: str, name: str) -> Cell | None:
+        await asyncio.sleep(0)
+        return self.cells.get(Key(namespace, name))
+
+    async def apply_status(self, seen: Cell, status: Mapping[str, Any], manager: str) -> Cell:
+        assert manager == "nbhd-operator"
+        await asyncio.sleep(0)
+        found = self.cells[key_of(seen)]
+        if found.metadata.resource_version != seen.metadata.resource_version:
+            raise ApiException(status=409)
+        self.writes += 1
+        meta = found.metadata.model_copy(update={"resource_version": f"w{self.writes}"})
+        written = found.model_copy(update={"metadata": meta, "status": CellStatus.model_validate(status)})
+        self.cells[key_of(seen)] = written
+        return written
+
+
+class Operator:
+    """One operator process: its own cache, queue and workers.
+
+    With ``cells`` it has a keeper that finds out about them; without, there is one that is known to be ours.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        azure: Azure,
+        settings: OperatorSettings,
+        world: AzureWorld,
+        cells: CellStore | None = None,
+    ) -> None:
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.clock = make.HandClock()
         self.metrics = Metrics()
         self.recorded: list[tuple[str, Change]] = []
         self._store, self._tasks = store, list[asyncio.Task[None]]()
-        plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
-        for key in self.cache.replace(store.tenants.values(), plans, [cell_of(world)], self.cache.known()):
-            self.queue.add(key)
+        self._plans = [make.plan(), make.plan("plus", cpu="2", memory="4Gi")]
+        self.cells = cells or CellStore(cell_of(world))
+        if cells is None:
+            self.cache.standings = {key: make.opened(cell) for key, cell in self.cells.cells.items()}
+        self._list()
         self.controller = Controller(
             queue=self.queue,
             cache=self.cache,
@@ -139,13 +192,54 @@ class Operator:
             clock=self.clock,
             metrics=self.metrics,
             record=lambda tenant, change: self.recorded.append((tenant.metadata.name, change)),
+            refused=self._refused,
+            cells_wanted=lambda namespace: self.keeper.wanted(namespace) if self._keeps else None,
             pace=Pace(*(Backoff(0.02, most) for most in (0.1, 0.1, 0.2, 0.2, 0.1, 0.1))),
+        )
+        self._keeps = cells is not None
+        self.keeper = Keeper(
+            cache=self.cache,
+            azure=azure,
+            objects=self.cells,  # type: ignore[arg-type] # the same two calls, in memory
+            namespace_uid=self.cells.namespace_uid,
+            platform=settings.platform,
+            clock=self.clock,
+            metrics=self.metrics,
+            assess=lambda tenant: assess(tenant, self.cache, settings.platform, make.RINGS, self.clock()),
+            suspect=self.controller.suspect,
+            wake=self.queue.add,
+            relist=self.relist,
+            record=lambda about, change: self.recorded.append((about.metadata.name, change)),
+            interval=3600,
+            pace=Backoff(0.02, 0.1),
         )
 
     def start(self, workers: int = 4) -> None:
         self._store.watchers.append(self._seen)
-        forever = [self.controller.deadlines.run(), *(self.controller.work() for _ in range(workers))]
+        keeping = [self.keeper.run()] if self._keeps else []
+        forever = [self.controller.deadlines.run(), *keeping, *(self.controller.work() for _ in range(workers))]
         self._tasks = [asyncio.create_task(work) for work in forever]
+
+    async def relist(self) -> None:
+        """All objects afresh."""
+        await asyncio.sleep(0)
+        self._list()
+
+    def _list(self) -> None:
+        cells = self.cells.cells.values()
+        for key in self.cache.replace(self._store.tenants.values(), self._plans, cells, self.cache.known()):
+            self.queue.add(key)
+
+    def _refused(self, situation: Situation, fault: Fault) -> bool:
+        return self.keeper.refused(situation, fault)
+
+    async def look_at_cells(self) -> None:
+        """One round."""
+        self._list()
+        for key in self.cells.cells:
+            self.keeper.changed(key)
+        queue = self.keeper.queue
+        await eventually(lambda: not queue.running and not len(queue), "the keeper to come to rest")
 
     def _seen(self, tenant: Tenant | None, key: Key) -> None:
         for concerned in self.cache.put_tenant(tenant) if tenant else self.cache.drop_tenant(key):
@@ -169,9 +263,10 @@ class Stage:
         self.store = Store()
         self._operators: list[Operator] = []
 
-    def operator(self) -> Operator:
-        """Starts one more operator."""
-        operator = Operator(self.store, self.azure, self.settings, self.world)
+    def operator(self, cells: CellStore | None = None, **settings: str) -> Operator:
+        """Starts one more operator; ``settings`` make it another platform's."""
+        platform = self.settings.model_copy(update=settings)
+        operator = Operator(self.store, self.azure, platform, self.world, cells)
         self._operators.append(operator)
         operator.start()
         return operator
@@ -240,12 +335,7 @@ async def connected(
 
 def cell_of(world: AzureWorld) -> Cell:
     """The world's one cell."""
-    return make.cell(
-        resourceGroup=world.resource_group,
-        environmentId=world.environment_id,
-        pullIdentityId=world.pull_identity_id,
-        vault={"name": world.vault_name, "url": world.vault_url},
-    )
+    return make.cell(**world.cell.spec())
 
 
 def operator_settings(world: AzureWorld, folder: Path) -> OperatorSettings:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.clock import Clock
 from nbhd_crds.identity import Keyring, Purpose
-from nbhd_operator.cache import Cache
+from nbhd_operator.cache import Cache, key_of
+from nbhd_operator.placement import Standing, whereabouts
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation, assess
 
@@ -24,6 +26,8 @@ PLATFORM = Platform(
     subscription_id="sub",
     key_vault_name="vault",
 )
+OPEN = Standing(ours=True, residents=frozenset())
+"""Of a Cell that is ours, and empty."""
 _PURPOSES: tuple[Purpose, ...] = ("bot", "webhook", "gateway", "model")
 RINGS: dict[str, Keyring] = {
     purpose: Keyring(purpose, {"k1": bytes([number]) * 32}) for number, purpose in enumerate(_PURPOSES)
@@ -99,11 +103,17 @@ def cell(name: str = "cell-1", **spec: Any) -> Cell:
     )
 
 
+def opened(cell: Cell) -> Standing:
+    """What is known of a Cell that is ours, and empty."""
+    return replace(OPEN, of=whereabouts(cell))
+
+
 def cache(*tenants: Tenant, plans: tuple[Plan, ...] | None = None, cells: tuple[Cell, ...] | None = None) -> Cache:
     """A cache with one Plan and one Cell unless told otherwise."""
     found = Cache()
     plans, cells = (plan(),) if plans is None else plans, (cell(),) if cells is None else cells
     found.replace(tenants, plans, cells, found.known())
+    found.standings = {key_of(one): opened(one) for one in cells}
     return found
 
 

@@ -1,8 +1,10 @@
-"""Two Tenants that claim the same thing."""
+"""Two that claim the same thing."""
 
 from __future__ import annotations
 
-from nbhd_operator.claims import chat_owner, id_owner
+import pytest
+
+from nbhd_operator.claims import Claim, cell_owner, chat_owner, claim_of, claim_text, id_owner
 from tests.unit.operator import make
 from tests.unit.operator.make import at
 
@@ -41,3 +43,30 @@ def test_who_has_ended_or_is_being_deleted_claims_nothing() -> None:
     leaving = make.tenant("leaving", telegram=make.telegram(), meta={"deletionTimestamp": at(0)})
     assert chat_owner(YOUNG, [ended, leaving]) is chat_owner(ended, [YOUNG, leaving]) is YOUNG
     assert chat_owner(ended, [leaving]) is ended
+
+
+def test_a_resource_group_belongs_to_the_oldest_cell() -> None:
+    old, young = (
+        cell.model_copy(update={"metadata": cell.metadata.model_copy(update={"creation_timestamp": at(day)})})
+        for cell, day in ((make.cell("z"), -2), (make.cell("a"), -1))
+    )
+    assert cell_owner(old, [young]) is cell_owner(young, [old]) is old
+
+
+@pytest.mark.parametrize(
+    ("found", "given_up", "meaning"),
+    [
+        ("nbhd:us", None, Claim.OURS),
+        ("nbhd:us", "nbhd:us", Claim.OURS),
+        (None, None, Claim.FREE),
+        ("", None, Claim.FREE),
+        ("nbhd:former", "nbhd:former", Claim.FREE),
+        ("nbhd:former", None, Claim.FORMER),
+        ("nbhd:former", "nbhd:another", Claim.FORMER),
+        ("contoso:x", None, Claim.FOREIGN),
+        ("contoso:x", "contoso:x", Claim.FREE),
+        ("garbage", None, Claim.FOREIGN),
+    ],
+)
+def test_what_a_claim_means(found: str | None, given_up: str | None, meaning: Claim) -> None:
+    assert claim_of(found, claim_text("nbhd", "us"), given_up) is meaning

@@ -41,6 +41,7 @@ async def test_paid_then_linked_then_served(stage: Stage) -> None:
         "Linked": "True",
         "SecretsReady": "True",
         "AppReady": "True",
+        "UpToDate": "True",
     }
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ODataV4Format, ServiceRequestError
 
-from nbhd_operator.errors import Fault, NotFound, Retryable, SoftDeleted, Terminal, Waiting, classify
+from nbhd_operator.errors import (
+    CellFull,
+    Denied,
+    Disabled,
+    Fault,
+    NotFound,
+    Retryable,
+    SoftDeleted,
+    Terminal,
+    Unreadable,
+    Waiting,
+    classify,
+)
 
 KEY_VAULT_REF = (
     "Field 'configuration.secrets' is invalid with details: 'Invalid value: \"credentials\": Unable to get value using "
@@ -40,14 +55,30 @@ def answered(status: int, code: str | None, message: str = "m", **more: Any) -> 
         (400, "InvalidParameterValueInContainerTemplate", KEY_VAULT_REF, Waiting),
         (400, "InvalidParameterValueInContainerTemplate", "cpu and memory do not fit", Terminal),
         (400, "PrincipalNotFound", "", Retryable),
-        (400, "RoleAssignmentLimitExceeded", "", Terminal),
+        (400, "RoleAssignmentLimitExceeded", "", CellFull),
+        (400, "MaxCores", "Maximum Allowed Cores exceeded for the Managed Environment. Please check", CellFull),
         (400, "BadRequest", "", Terminal),
         (400, None, "", Retryable),
-        (403, "AuthorizationFailed", "", Retryable),
+        (401, "ExpiredAuthenticationToken", "", Retryable),
+        (403, "AuthorizationFailed", "", Denied),
+        (403, "LinkedAuthorizationFailed", "", Denied),
+        (403, "Forbidden", "", Denied),
         (403, "RequestDisallowedByPolicy", "", Terminal),
         (409, "ContainerAppOperationInProgress", "", Retryable),
+        (409, "ConflictingConcurrentWriteNotAllowed", "", Retryable),
+        (409, "ManagedEnvironmentOperationInProgress", "", Retryable),
+        (409, "MaintenanceConfigurationLockConflict", "", Retryable),
+        (409, "RoleAssignmentExists", "", Retryable),
+        (409, "MissingSubscriptionRegistration", "", Terminal),
+        (409, "ScopeLocked", "", Terminal),
+        (409, "ReadOnlyDisabledSubscription", "", Terminal),
+        (409, "ResourceGroupBeingDeleted", "", Terminal),
+        (400, "FailedIdentityOperation", "", Retryable),
+        (400, "ManagedEnvironmentNotFound", "", Terminal),
         (409, "Conflict", "Secret x is currently being deleted", Retryable),
         (429, "TooManyRequests", "", Retryable),
+        (429, "Throttled", "", Retryable),
+        (418, "Teapot", "", Retryable),
         (500, "InternalServerError", "", Retryable),
         (503, None, "", Retryable),
     ],
@@ -67,7 +98,40 @@ def test_what_never_arrived_is_retried() -> None:
     assert isinstance(classify(ServiceRequestError("cannot connect to https://a.example?token=x")), Retryable)
 
 
-@pytest.mark.parametrize(("headers", "after"), [({"Retry-After": "7"}, 7), ({"Retry-After": "99999"}, 3600), ({}, 0)])
+def test_a_disabled_secret_is_neither_absent_nor_forbidden() -> None:
+    assert isinstance(classify(answered(403, "Forbidden", innererror={"code": "SecretDisabled"})), Disabled)
+
+
+def test_success_that_cannot_be_read_is_unknown() -> None:
+    found = classify(answered(200, None))
+    assert isinstance(found, Unreadable)
+    assert found.reason == "UnreadableAnswer"
+
+
+@pytest.mark.parametrize("code", ["AuthorizationFailed", "ResourceGroupNotFound", "ScopeLocked"])
+def test_what_a_person_must_do_comes_first(code: str) -> None:
+    message = classify(answered(403, code, "something long")).message
+    assert re.match(r"[A-Z].*\. Azure said: something long$", message)
+
+
+def test_retry_after_may_be_a_date() -> None:
+    at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    found = classify(answered(503, "ServiceUnavailable", headers={"Retry-After": at}))
+    assert isinstance(found, Retryable)
+    assert 85 < found.after <= 90
+
+
+@pytest.mark.parametrize(
+    ("headers", "after"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "99999"}, 3600),
+        ({"Retry-After": "-1"}, 0),
+        ({"Retry-After": "soon"}, 0),
+        ({"x-ms-retry-after-ms": "1500"}, 1.5),
+        ({}, 0),
+    ],
+)
 def test_retry_after_is_obeyed_within_reason(headers: dict[str, str], after: float) -> None:
     found = classify(answered(429, "TooManyRequests", headers=headers))
     assert isinstance(found, Retryable)

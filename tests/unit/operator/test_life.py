@@ -119,6 +119,7 @@ async def test_lapse_and_return(stage: Stage, operator: Operator, watching: Watc
         "Linked": ("True", "ChatLinked"),
         "SecretsReady": ("True", "SecretsReady"),
         "AppReady": ("False", "PastDue"),
+        "UpToDate": ("True", "Applied"),
     }
     moved = {c.type: c.last_transition_time for c in lapsed.status.conditions}
     assert (moved["BillingCurrent"], moved["AppReady"], moved["SecretsReady"]) == (at(0), at(7), at(0))

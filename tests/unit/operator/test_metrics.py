@@ -33,6 +33,10 @@ async def test_a_life_in_numbers(stage: Stage) -> None:
     assert (value("reconciles_total", outcome="failed"), value("queue_depth")) == (1, 0)
     assert (value("reconcile_seconds_count") or 0) >= 3
     assert round(value("cost_ceiling_usd_per_hour", plan="basic") or 0, 4) == round(3600 * (0.000024 + 2 * 0.000003), 4)
+    (key, cell), *_ = operator.cache.cells.items()
+    status = cell.status.model_copy(update={"orphan_count": 3})
+    operator.cache.cells[key] = cell.model_copy(update={"status": status})
+    assert value("orphans", cell="cell-1") == 3
     assert 0 <= (value("last_success_age_seconds") or -1) < 60
     text = generate_latest(metrics.registry).decode()
     assert "anna" not in text

@@ -55,7 +55,7 @@ def test_a_transition_time_moves_only_with_the_status() -> None:
     later = reported(holding(served(), first), moving, days=1)
     before, after = ({c.type: c.last_transition_time for c in s.conditions} for s in (first, later))
     moved = {kind for kind in before if before[kind] != after[kind]}
-    assert moved == {"Ready", "Reconciling", "AppReady"}
+    assert moved == {"Ready", "Reconciling", "AppReady", "UpToDate"}
     assert later.inputs_hash is None
 
 

@@ -1,0 +1,62 @@
+"""How far the operator may go with a Tenant: the annotation ``nbhd.united/reconcile-policy``. Pure.
+
+The Tenant's own counts, else its Plan's, which so holds back all its Tenants at once. A value that nobody knows is
+taken for the most careful one that still says something: ``plan``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from nbhd_crds.api import Plan, Tenant
+from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
+
+_QUOTED = 40
+
+
+class Policy(Enum):
+    """The annotation's values."""
+
+    MANAGE = "manage"
+    """Make it so."""
+    PLAN = "plan"
+    """Look, say what would change, and change nothing in Azure."""
+    SKIP = "skip"
+    """Do not even look."""
+    DETACH = "detach-on-delete"
+    """As manage, but a deleted Tenant leaves in Azure what it has there."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The policy in force, and where it is said."""
+
+    policy: Policy = Policy.MANAGE
+    said: str = ""
+    """A sentence for people; empty where nothing is said."""
+    by_plan: bool = False
+    """The Plan says it, hence for all its Tenants."""
+
+    @property
+    def manages(self) -> bool:
+        """True if Azure may be changed."""
+        return self.policy in (Policy.MANAGE, Policy.DETACH)
+
+
+def ruling(tenant: Tenant, plan: Plan | None) -> Ruling:
+    """The ruling for one Tenant of a Plan."""
+    for found in (tenant, plan):
+        if found is not None and (value := found.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION)) is not None:
+            where = "this Tenant" if found is tenant else f"the Plan {found.metadata.name}"
+            return _read(value, where, by_plan=found is not tenant)
+    return Ruling()
+
+
+def _read(value: str, where: str, *, by_plan: bool) -> Ruling:
+    try:
+        return Ruling(Policy(value), f"{RECONCILE_POLICY_ANNOTATION} of {where} is {value}.", by_plan)
+    except ValueError:
+        known = ", ".join(policy.value for policy in Policy)
+        said = f"{RECONCILE_POLICY_ANNOTATION} of {where} is {value[:_QUOTED]!r}: correct it to one of {known}."
+        return Ruling(Policy.PLAN, said, by_plan)

@@ -1,0 +1,226 @@
+"""One operator of one platform, whose tenants live through what a row of the fault table needs, all side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client
+
+from nbhd_crds.api import Tenant
+from nbhd_crds.api.meta import API_VERSION, GROUP, VERSION
+from nbhd_crds.api.policies import BREAK_GLASS_GROUP
+from nbhd_crds.client import Tenants, connect
+from nbhd_local import world as worlds
+from nbhd_local.azure import Delays
+from nbhd_local.azure.state import ContainerApp
+from nbhd_local.azure.vault_store import Secret
+from nbhd_local.cluster import Cluster
+from nbhd_local.services import Service
+from nbhd_local.world import World
+from tests.e2e.operators import replica
+from tests.faults.azure_calls import Stage
+
+DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
+_SCAN = "3"  # seconds between two scans of the cell
+_PATIENCE = 300.0
+
+
+class Life:
+    """One tenant."""
+
+    def __init__(self, platform: Platform, number: int) -> None:
+        self.platform, self.id = platform, f"row{number:05d}"
+        self.azure_name = f"nbhd-{self.id}"
+        self._chat = 5000 + number
+        self._first_version = ""
+
+    async def pass_through(self, stage: Stage) -> None:
+        """Lets the stage begin, and waits until it ended as it should."""
+        platform, served = self.platform, {"planRef": {"name": "basic"}, "complimentary": True}
+        if stage in ("make", "return"):
+            chat = {"chatId": self._chat, "userId": self._chat, "generation": 1}
+            await platform.create(self.id, {"id": self.id, **served, "telegram": chat})
+        elif stage == "change":
+            await platform.edit(self.id, {"credentials": {"version": 2}})
+        elif stage in ("stop", "start"):
+            await platform.edit(self.id, {"suspended": stage == "stop"})
+        else:
+            await platform.delete(self.id)
+        if stage == "remove":
+            await platform.until(self.id, lambda tenant: tenant is None)
+        else:
+            await platform.until(self.id, settled("Suspended" if stage == "stop" else "Ready"))
+        self._check(stage)
+
+    async def end(self) -> None:
+        """Deletes the tenant, if it is there, and checks that nothing is left."""
+        if await self.platform.tenant(self.id) is not None:
+            await self.pass_through("remove")
+        self._check("remove")
+
+    @property
+    def app(self) -> ContainerApp | None:
+        """The tenant's app as Azure has it."""
+        apps = self.platform.world.azure.subscription.apps.values()
+        return next((app for app in apps if app.name == self.azure_name), None)
+
+    @property
+    def secret(self) -> Secret:
+        """The tenant's secret, deleted or not, or on the way."""
+        (found,) = [one for one in self.platform.world.azure.vault.store._all() if one.name == self.azure_name]
+        return found
+
+    @property
+    def owned(self) -> dict[str, int]:
+        """How many things of each kind are the tenant's."""
+        world = self.platform.world.azure
+        held, identities = world.subscription.assignments.values(), world.subscription.identities.values()
+        mine = [identity for identity in identities if identity.name == self.azure_name]
+        return {
+            "apps": int(self.app is not None),
+            "identities": len(mine),
+            "roles": sum(role.scope.endswith(f"/secrets/{self.azure_name}") for role in held),
+            "roles that count": sum(role.principal_id in {one.principal_id for one in mine} for role in held),
+            "secrets": sum(secret.name == self.azure_name for secret in world.vault.store.active()),
+        }
+
+    def _check(self, stage: Stage) -> None:
+        expected = dict.fromkeys(self.owned, int(stage != "remove"))
+        if self.owned != expected:
+            raise AssertionError(f"there is {self.owned} of {self.azure_name} after {stage}")
+        app, versions = self.app, self.secret.versions
+        if stage == "make":
+            self._first_version = next(iter(versions))
+        if self._first_version not in versions:
+            raise AssertionError("the secret was lost")
+        if app is not None and app.stopped is not (stage == "stop"):
+            raise AssertionError(f"stopped is {app.stopped} after {stage}")
+        if app is not None and len(app.revisions) != (2 if stage == "change" else 1):
+            raise AssertionError(f"{len(app.revisions)} revisions after {stage}")
+
+
+class Platform:
+    """The running operator, and somebody who may write every part of a Tenant."""
+
+    def __init__(self, world: World, operator: Service, api: client.ApiClient) -> None:
+        self.world, self.operator = world, operator
+        self._objects, self._tenants = client.CustomObjectsApi(api), Tenants(api)
+        self._seen: dict[str, Tenant] = {}
+        self._written: dict[str, Tenant] = {}
+        self._deleted: set[str] = set()
+        self._looked = asyncio.Condition()
+        self._numbers = itertools.count(1)
+
+    def lives(self) -> Iterator[Life]:
+        """One new tenant after the other."""
+        return (Life(self, number) for number in self._numbers)
+
+    async def create(self, name: str, spec: dict[str, Any]) -> None:
+        """A new Tenant."""
+        self._deleted.discard(name)
+        body = {"apiVersion": API_VERSION, "kind": Tenant.kind, "metadata": {"name": name}, "spec": spec}
+        made = await self._objects.create_namespaced_custom_object(
+            GROUP, VERSION, self.world.namespace, "tenants", body
+        )
+        self._written[name] = Tenant.parse(made)
+
+    async def edit(self, name: str, spec: dict[str, Any]) -> None:
+        """Changes parts of a spec."""
+        changed = await self._objects.patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            self.world.namespace,
+            "tenants",
+            name,
+            {"spec": spec},
+            _content_type="application/merge-patch+json",
+        )
+        self._written[name] = Tenant.parse(changed)
+
+    async def delete(self, name: str) -> None:
+        """Asks for the deletion."""
+        self._deleted.add(name)
+        await self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.world.namespace, "tenants", name)
+
+    async def tenant(self, name: str) -> Tenant | None:
+        """The Tenant as the API server has it."""
+        return await self._tenants.get(self.world.namespace, name)
+
+    async def until(self, name: str, holds: Callable[[Tenant | None], bool]) -> None:
+        """Waits for the Tenant. Raises ``AssertionError`` that shows what is there instead."""
+        try:
+            async with asyncio.timeout(_PATIENCE), self._looked:
+                await self._looked.wait_for(lambda: self._is_new(name) and holds(self._seen.get(name)))
+        except TimeoutError:
+            found = self._seen.get(name)
+            there = found.status.model_dump_json(exclude_none=True) if found else "no such Tenant"
+            raise AssertionError(f"waited {_PATIENCE:.0f} s; there is {there}") from None
+
+    def _is_new(self, name: str) -> bool:
+        """Whether what was seen has our own last write in it."""
+        seen, written = self._seen.get(name), self._written[name]
+        if seen is None:
+            return name in self._deleted
+        same = seen.metadata.uid == written.metadata.uid
+        return same and seen.metadata.generation >= written.metadata.generation
+
+    async def watch(self) -> None:
+        """Reads all Tenants again and again, for all who wait."""
+        while True:
+            found = await self._tenants.list(self.world.namespace)
+            async with self._looked:
+                self._seen = {tenant.metadata.name: tenant for tenant in found}
+                self._looked.notify_all()
+            await asyncio.sleep(0.5)
+
+
+def settled(phase: str) -> Callable[[Tenant | None], bool]:
+    """True of a Tenant that came to rest in the phase."""
+
+    def holds(tenant: Tenant | None) -> bool:
+        moving = tenant.condition("Reconciling") if tenant else None
+        return bool(
+            tenant
+            and moving
+            and (tenant.status.phase, moving.status) == (phase, "False")
+            and tenant.status.observed_generation == tenant.metadata.generation
+        )
+
+    return holds
+
+
+@contextlib.asynccontextmanager
+async def platform(folder: Path, cluster: Cluster, namespace: str, *, gates: bool) -> AsyncIterator[Platform]:
+    """Starts an operator that scans often, in a world where nothing runs but everything is well.
+
+    ``gates`` puts fault hooks on its way to the API server.
+    """
+    group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": BREAK_GLASS_GROUP}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "oncall"}}
+    cluster.apply(binding | {"roleRef": role, "subjects": [group]}, namespace=namespace)
+    azure = {"run_containers": False, "healthy": True}
+    start = worlds.running(
+        folder, cluster=cluster, namespace=namespace, delays=DELAYS, only=(), gates=gates, azure_options=azure
+    )
+    async with (
+        start as world,
+        await connect(cluster.kubeconfig) as api,
+    ):
+        api.set_default_header("Impersonate-User", "oncall")
+        api.set_default_header("Impersonate-Group", BREAK_GLASS_GROUP)
+        operator = replica(world, "operator", NBHD_DRIFT_SECONDS=_SCAN)
+        await operator.start()
+        found = Platform(world, operator, api)
+        watching = asyncio.create_task(found.watch())
+        try:
+            yield found
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            await operator.stop()
