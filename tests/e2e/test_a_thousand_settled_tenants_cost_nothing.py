@@ -42,9 +42,11 @@ async def test_a_thousand_settled_tenants_cost_nothing(
             await crowd.settle(await crowd.get(0), range(1, TENANTS))
 
         operator = replica(world, "settled", NBHD_DRIFT_SECONDS=str(SECONDS))
-        kubernetes, azure = audit.stat().st_size, len(world.azure.requests)
+        begun = len(world.azure.requests)
         await operator.start()
         try:
+            await eventually(lambda: rounds(world, begun) >= 2, "what Plan and Cell say of so many", 60)
+            kubernetes, azure = audit.stat().st_size, len(world.azure.requests)
             await eventually(lambda: rounds(world, azure) >= ROUNDS, "ten rounds", 120)
             assert await metric(operator, "nbhd_operator_tenants", phase="Ready") == TENANTS
             assert await metric(operator, "nbhd_operator_reconciles_total", outcome="settled") == TENANTS
