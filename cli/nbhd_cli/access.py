@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -52,9 +53,13 @@ class Access:
         """All objects of the kind."""
         return [kind.parse(item) for item in await self.raw(kind, selector)]
 
+    async def find(self, kind: type[T], name: str) -> T | None:
+        """The object, or None when it does not exist."""
+        return await Objects(self.api, kind, kind.plural).get(self.namespace, name)
+
     async def get(self, kind: type[T], name: str) -> T:
         """The object. Raises ``CommandError`` if there is none."""
-        found = await Objects(self.api, kind, kind.plural).get(self.namespace, name)
+        found = await self.find(kind, name)
         if found is None:
             raise CommandError(f'{kind.kind.lower()} "{name}" not found in {self.where}')
         return found
@@ -151,6 +156,9 @@ async def connected(target: Target) -> AsyncIterator[Access]:
         raise CommandError(f"cannot reach the server: {type(error).__name__}") from None
     finally:
         await api.close()  # type: ignore[no-untyped-call] # untyped upstream
+        # What was cut off in a TLS handshake is closed in the loop's next turn, and there may be none:
+        # https://docs.aiohttp.org/en/stable/client_advanced.html#graceful-shutdown
+        await asyncio.sleep(0)
 
 
 def _kubeconfig(target: Target) -> str:

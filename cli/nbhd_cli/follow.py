@@ -37,6 +37,9 @@ async def follow(
 
     Raises ``LateError`` after ``timeout`` seconds.
     """
+    first = await access.find(Tenant, name)
+    if done(first):
+        return first
     seen: asyncio.Queue[_Shown | None] = asyncio.Queue()
     watch = Watch(
         access.api,

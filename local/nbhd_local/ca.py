@@ -48,7 +48,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            .add_extension(_issuer(ca_cert), critical=False)
             .add_extension(_key_usage(signing_certificates=False), critical=True)
             .sign(ca_key, hashes.SHA256())
         )
@@ -93,6 +93,12 @@ def _given(certificate: Path, key: Path) -> tuple[x509.Certificate, _CaKey]:
     if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise TypeError(f"{key}: a CA's key is RSA or elliptic-curve here")
     return x509.load_pem_x509_certificate(certificate.read_bytes()), private
+
+
+def _issuer(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """As the CA calls its key: what that is made with differs, and a verifier compares it."""
+    known = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
 
 
 def _name(host: str) -> x509.GeneralName:

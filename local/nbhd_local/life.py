@@ -78,7 +78,11 @@ async def stay(world: World, person: Subscriber, chapter: Chapter) -> None:
         world.clock.jump(RETENTION + DAY)
         await eventually(lambda: not owned(world, person), "all of it to go", 60)
         name = f"nbhd-{person.tenant}"
-        check(name in world.azure.inventory()["deletedSecrets"], "the secret is soft-deleted, for Azure's own reasons")
+        await eventually(
+            lambda: name in world.azure.inventory()["deletedSecrets"],
+            "the secret to be soft-deleted, as Azure does it in its own time",
+            60,
+        )
     with chapter("comes back: a new subscription of the same customer, the same assistant's identity"):
         await person.return_to("basic")
         await person.telegram.expect("Welcome back", timeout=60)

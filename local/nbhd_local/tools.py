@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +25,19 @@ KUBERNETES_VERSION = "v1.36.4"
 HELM_VERSION = "v4.2.4"
 _GO_REQUIREMENTS = ROOT / "requirements-go.txt"
 _PROGRESS_SECONDS = 15
+_PROMETHEUS_CRD = "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
+_FOREIGN_CRDS = (  # module, its digest as in a go.sum, files
+    (
+        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+        "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+        (_PROMETHEUS_CRD.format("servicemonitors"), _PROMETHEUS_CRD.format("prometheusrules")),
+    ),
+    (
+        "sigs.k8s.io/secrets-store-csi-driver@v1.5.3",
+        "h1:SBsYaGmuQN9EIHwi32gaf0k94hyjjeaQ5eWeyqC0lWQ=",
+        ("config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml",),
+    ),
+)
 
 
 class ToolError(Exception):
@@ -198,6 +213,24 @@ def azurecheck() -> Path:
     return ensure_go_tool("azurecheck", ROOT / "local" / "azurecheck")
 
 
+def foreign_crds() -> list[Path]:
+    """CRDs of others that the chart has objects of, from the modules that publish them; Go keeps what it downloads."""
+    return [path for module, digest, paths in _FOREIGN_CRDS for path in _downloaded(module, digest, paths)]
+
+
+def _downloaded(module: str, digest: str, paths: Sequence[str]) -> list[Path]:
+    command = [str(_go(ROOT / "local" / "helm")), "mod", "download", "-json", module]
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+    with tempfile.TemporaryDirectory() as nowhere:
+        done = subprocess.run(command, cwd=nowhere, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolError(f"downloading {module} failed: {done.stderr[-800:]}")
+    found = json.loads(done.stdout)
+    if found["Sum"] != digest:
+        raise ToolError(f"{module} is not what it was: {found['Sum']} instead of {digest}")
+    return [Path(found["Dir"]) / path for path in paths]
+
+
 def main() -> None:
     """Builds what the demo needs; with the argument ``all`` also what only the tests need."""
     try:
@@ -205,6 +238,7 @@ def main() -> None:
         if sys.argv[1:] == ["all"]:
             azurecheck()
             helm()
+            foreign_crds()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None
 

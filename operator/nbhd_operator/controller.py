@@ -29,7 +29,7 @@ from nbhd_operator.errors import ROLE_PROPAGATION, Denied, Fault, Retryable, Ter
 from nbhd_operator.finding import Finding
 from nbhd_operator.look import ChangedError, Look, Looker, names
 from nbhd_operator.metrics import Metrics
-from nbhd_operator.pace import PATIENCE, REFUSED, SLOW, VISIBLE, Pace
+from nbhd_operator.pace import DENIED, PATIENCE, REFUSED, SLOW, VISIBLE, Pace
 from nbhd_operator.queue import Closed, Priority, WorkQueue
 from nbhd_operator.reconcile import Outcome, Rest
 from nbhd_operator.resources import ContainerApp, RoleAssignment
@@ -39,7 +39,6 @@ from nbhd_operator.situation import Aim, Situation, assess, settled
 
 log = logging.getLogger(__name__)
 
-_DENIED = 9  # refusals, about four minutes: a right of our own may still be spreading
 _KEEP_SEEN = 60.0  # seconds
 _GOOD = ("settled", "progress", "gone")  # outcomes of a look that did what it should
 _PACE = Pace()
@@ -214,17 +213,16 @@ class Controller:
             if self._queue.attempts(key) > SLOW:
                 message = "Azure is still spreading the role assignment; this takes minutes."
                 trouble = Finding("True", "RoleSpreading", message)
-            app = reconcile.meanwhile(look.situation, look.seen)
-            await self._write(look, Rest(Outcome.PROGRESS, app=app, trouble=trouble))
+            await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
             delay = self._queue.retry(key, self._pace.fault, at_least=after)
-            if self._queue.attempts(key) > VISIBLE:
+            if self._queue.streak(key) > VISIBLE:
                 message = f"Azure keeps refusing and is asked again. {fault.message}"
                 trouble = Finding("True", fault.reason, message)
             if trouble or look.situation.right != look.situation.tenant.status.entitlement:
                 # Others act on the right to service, whatever Azure does.
-                await self._write(look, Rest(Outcome.PROGRESS, trouble=trouble))
+                await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         log.log(
             logging.INFO if isinstance(fault, Waiting) else logging.WARNING,
             "Azure did not do it",
@@ -235,7 +233,7 @@ class Controller:
     def _overdue(self, key: Key, look: Look, fault: Fault) -> bool:
         """True when a right had its time to spread: a role assignment's is counted from what Azure recorded."""
         if isinstance(fault, Denied):
-            return self._queue.attempts(key) >= _DENIED
+            return self._queue.streak(key) >= DENIED
         if not isinstance(fault, Waiting) or self._queue.attempts(key) < REFUSED:
             return False
         role = look.seen.get(RoleAssignment.kind)

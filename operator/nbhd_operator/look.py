@@ -18,7 +18,7 @@ from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
-from nbhd_operator.reconcile import Apply, Finalize, Observe, Outcome, Probe, Release, Remove, Rest, Start, Step, Stop
+from nbhd_operator.reconcile import Apply, Finalize, Observe, Probe, Release, Remove, Rest, Start, Step, Stop
 from nbhd_operator.resources import ContainerApp
 from nbhd_operator.resources.base import State
 from nbhd_operator.situation import Situation
@@ -96,7 +96,7 @@ class Looker:
             if isinstance(step, Apply | Remove) and mark in done:
                 # It was done in this very look and still seems undone: Azure needs time to show it.
                 late = Finding("True", "AzureCatchingUp", "Azure does not show yet what was changed.")
-                return Rest(Outcome.PROGRESS, app=reconcile.meanwhile(look.situation, look.seen), trouble=late)
+                return reconcile.interrupted(look.situation, look.seen, late)
             done.add(mark)
             if isinstance(step, Release):
                 await self._tenants.remove_finalizer(await self._confirm(look))

@@ -14,6 +14,8 @@ VISIBLE = 5
 """Failures in a row after which a passing fault is shown in status."""
 REFUSED = 5
 """Looks of our own before a deadline counts: the clock may have jumped."""
+DENIED = 9
+"""Refusals, about four minutes: a right of our own may still be spreading."""
 
 _POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
 _LONG_POLL = Backoff(first=60.0, most=300.0)

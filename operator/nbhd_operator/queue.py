@@ -58,6 +58,8 @@ class _Entry:
     running: bool = False
     due: float | None = None
     attempts: int = 0
+    backoff: Backoff | None = None
+    streak: int = 0
 
     @property
     def idle(self) -> bool:
@@ -132,12 +134,23 @@ class WorkQueue(Generic[K]):
             self._arm()
 
     def retry(self, key: K, backoff: Backoff, at_least: float = 0.0) -> float:
-        """Asks for a look after the next delay of ``backoff``; returns that delay."""
+        """Asks for a look after the next delay of ``backoff``; returns that delay.
+
+        Only what came in a row counts: the first failure after many looks at something slow is still the first.
+        """
         entry = self._entries.setdefault(key, _Entry())
-        delay = max(backoff.delay(entry.attempts), at_least)
+        if entry.backoff != backoff:
+            entry.backoff, entry.streak = backoff, 0
+        delay = max(backoff.delay(entry.streak), at_least)
         entry.attempts += 1
+        entry.streak += 1
         self.add_after(key, delay)
         return delay
+
+    def streak(self, key: K) -> int:
+        """How often in a row ``retry`` was last called with the same back-off."""
+        entry = self._entries.get(key)
+        return entry.streak if entry else 0
 
     def attempts(self, key: K) -> int:
         """How often ``retry`` was called for the key since it was forgotten."""
@@ -147,7 +160,7 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """Starts the key's back-off anew."""
         if entry := self._entries.get(key):
-            entry.attempts = 0
+            entry.attempts = entry.streak = 0
             self._drop_if_idle(key, entry)
 
     async def get(self) -> K:

@@ -179,13 +179,21 @@ def patience(rest: Rest, seen: Seen, now: datetime.datetime) -> Rest:
     return replace(rest, trouble=_wait("AzureStuck", message), late=True)
 
 
+def interrupted(situation: Situation, seen: Seen, trouble: Finding | None) -> Rest:
+    """What to say when a step was refused, or does not show yet, and will be tried again."""
+    if situation.aim not in (Aim.SERVE, Aim.PREPARE) or not situation.ruling.manages:
+        return Rest(Outcome.PROGRESS, trouble=trouble)
+    told = situation.tenant.condition("SecretsReady")
+    secrets = None if told is not None and told.status == "True" else _PREPARING
+    return Rest(Outcome.PROGRESS, secrets=secrets, app=meanwhile(situation, seen), trouble=trouble)
+
+
 def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None) -> Step:
     status = task.tenant.status
     if FINALIZER not in task.tenant.metadata.finalizers:
         return Finalize()
     if status.cell is None:
-        preparing = Finding("False", "Provisioning", "Identity, secret and role are being made.")
-        return Rest(Outcome.PROGRESS, secrets=preparing, app=meanwhile(situation, seen), at_once=True)
+        return Rest(Outcome.PROGRESS, secrets=_PREPARING, app=meanwhile(situation, seen), at_once=True)
     for resource in _BEFORE_APP:
         step = _bring(resource, task, seen)
         if step is not None:
@@ -308,4 +316,5 @@ def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
     return Rest(Outcome.SETTLED, secrets=gone, app=gone, gone=True)
 
 
+_PREPARING = Finding("False", "Provisioning", "Identity, secret and role are being made.")
 _NOTHING = {True: "Nothing is made before payment.", False: "Nothing was made for this tenant."}

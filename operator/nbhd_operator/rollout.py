@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
+import heapq
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -74,16 +75,34 @@ def short(runtime: Runtime) -> str:
 
 def standing(tenant: Tenant, plan: Plan) -> Standing | None:
     """How far it has come with this Tenant; None without a container: the next one is made from the plan's runtime."""
-    status = tenant.status
-    if status.runtime is None:
+    runtime = tenant.status.runtime
+    if runtime is None:
         return None
-    stalled = _said(tenant, "Stalled")
-    right, linked = status.entitlement, _said(tenant, "Linked")
-    due = right is not None and right.serves and linked[0] == "True" and not tenant.deleting
-    if status.runtime == canonical(plan.spec.runtime):
-        if not _rolling(tenant) and (not due or _up(tenant)):
+    return _standing(tenant, plan, _Said(tenant), own=runtime == canonical(plan.spec.runtime))
+
+
+class _Said:
+    """What the conditions of a Tenant say, looked up once: this is asked of every Tenant each time that one changed."""
+
+    __slots__ = ("_by_type", "rolling", "up")
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._by_type = {condition.type: condition for condition in tenant.status.conditions}
+        self.rolling = self("UpToDate")[1] == ROLLING_OUT
+        self.up = self("AppReady")[0] == "True"
+
+    def __call__(self, kind: str) -> tuple[str, str]:
+        found = self._by_type.get(kind)
+        return (found.status, found.reason) if found else ("", "")
+
+
+def _standing(tenant: Tenant, plan: Plan, said: _Said, *, own: bool) -> Standing:
+    right, stalled = tenant.status.entitlement, said("Stalled")
+    due = right is not None and right.serves and said("Linked")[0] == "True" and not tenant.deleting
+    if own:
+        if not said.rolling and (not due or said.up):
             return Standing.UPDATED
-        failed = stalled[0] == "True" or _said(tenant, "Reconciling") == ("True", NO_ANSWER)
+        failed = stalled[0] == "True" or said("Reconciling") == ("True", NO_ANSWER)
         return Standing.FAILED if failed else Standing.COMING
     rule = ruling(tenant, plan)
     able = stalled[0] != "True" or stalled[1] == PROVISIONING_FAILED
@@ -94,30 +113,40 @@ def standing(tenant: Tenant, plan: Plan) -> Standing | None:
 
 def rollout(plan: Plan, tenants: Iterable[Tenant], before: Collection[Key] = ()) -> Rollout:
     """Where the rollout stands. ``before`` are the turns given out earlier: who has one and did not use it keeps it."""
-    counts, runtimes, waiting, failed = (
-        Counter[Standing](),
-        Counter[Runtime](),
-        list[tuple[bool, bool, Key]](),
-        list[str](),
-    )
-    moving = False
+    counts, runtimes = Counter[Standing](), Counter[_Parts]()
+    waiting, failed = list[tuple[bool, bool, Key]](), list[str]()
+    target, moving = _parts(canonical(plan.spec.runtime)), False
     for tenant in tenants:
-        how, runtime = standing(tenant, plan), tenant.status.runtime
-        if how is None or runtime is None:
+        if tenant.status.runtime is None:
             continue
+        said, parts = _Said(tenant), _parts(tenant.status.runtime)
+        how = _standing(tenant, plan, said, own=parts == target)
         counts[how] += 1
-        runtimes[runtime] += 1
+        runtimes[parts] += 1
         if how is Standing.WAITING:
             # Whoever is down goes first: the change may be what mends it.
-            waiting.append((key_of(tenant) not in before, _up(tenant) and not _rolling(tenant), key_of(tenant)))
+            key = key_of(tenant)
+            waiting.append((key not in before, said.up and not said.rolling, key))
         elif how in (Standing.COMING, Standing.FAILED):
-            moving |= _rolling(tenant)
+            moving |= said.rolling
         if how is Standing.FAILED:
             failed.append(tenant.metadata.name)
     spec = plan.spec.rollout
     free = 0 if spec.paused else max(spec.max_in_flight - counts[Standing.COMING] - counts[Standing.FAILED], 0)
-    turns = frozenset(key for _, _, key in sorted(waiting)[:free])
-    return Rollout(turns, counts, tuple(sorted(failed)), moving, runtimes)
+    turns = frozenset(key for _, _, key in heapq.nsmallest(free, waiting))
+    return Rollout(turns, counts, tuple(sorted(failed)), moving, _named(runtimes))
+
+
+_Parts = tuple[str, ...]
+
+
+def _parts(runtime: Runtime) -> _Parts:
+    return runtime.image, runtime.cpu, runtime.memory, runtime.cooldown, runtime.model
+
+
+def _named(found: Counter[_Parts]) -> Counter[Runtime]:
+    fields = ("image", "cpu", "memory", "cooldown", "model")
+    return Counter({Runtime(**dict(zip(fields, parts, strict=True))): number for parts, number in found.items()})
 
 
 def report(plan: Plan, found: Rollout, now: datetime.datetime) -> PlanStatus:
@@ -175,16 +204,3 @@ def _stopped(plan: Plan, found: Rollout) -> dict[str, Finding]:
         kind: Finding(status, "RolloutStopped", message)
         for kind, status in (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     }
-
-
-def _rolling(tenant: Tenant) -> bool:
-    return _said(tenant, "UpToDate")[1] == ROLLING_OUT
-
-
-def _up(tenant: Tenant) -> bool:
-    return _said(tenant, "AppReady")[0] == "True"
-
-
-def _said(tenant: Tenant, kind: str) -> tuple[str, str]:
-    found = tenant.condition(kind)
-    return (found.status, found.reason) if found else ("", "")

@@ -127,7 +127,7 @@ def _facts(situation: Situation, rest: Rest, seen: Seen) -> dict[str, object]:
         facts["cell"] = task.place.cell
     if seen.get(Identity.kind):
         facts["identity"] = identity.applied(seen)
-    if seen.get(Secret.kind):
+    if (found := seen.get(Secret.kind)) and "id" in found.body:  # a disabled one tells nothing of itself
         facts["secret_id"] = secret.version_url(seen)
     in_vault = rest.secrets is not None and rest.secrets.reason == "SecretsReady"
     # Those of a first container may be told before they are made: nobody can hold others.

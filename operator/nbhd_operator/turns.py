@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from nbhd_crds.api import Plan
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _PAUSE = 1.0  # seconds
 _LONGEST = 15.0
+_SHARE = 10  # with very many tenants, rounds take no more than a tenth of the time
 
 
 class Turns:
@@ -48,8 +50,11 @@ class Turns:
             self._cache.stir(key)
         pause = self._pause
         while True:
-            pause = self._pause if await self.round() else min(pause * 2, _LONGEST)
-            await asyncio.sleep(pause)
+            begun = time.monotonic()
+            well = await self.round()
+            spent = time.monotonic() - begun
+            pause = self._pause if well else min(pause * 2, _LONGEST)
+            await asyncio.sleep(max(pause, min(spent * _SHARE, _LONGEST)))
 
     async def round(self) -> bool:
         """All Plans that something stirred since the last round. False: some failed, and are left to the next one."""

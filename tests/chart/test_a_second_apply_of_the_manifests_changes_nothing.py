@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from nbhd_local import tools
 from nbhd_local.chart import CHART
 from nbhd_local.chart.helm import documents, template
 from nbhd_local.chart.manifests import MANIFESTS
@@ -123,6 +124,17 @@ def rehearse(cluster: Cluster, text: str) -> tuple[int, str]:
 @pytest.mark.parametrize("values", [("ha",), ("strict",), ("ha", "strict"), ("local",)], ids="+".join)
 def test_what_other_values_render_is_valid(cluster: Cluster, values: tuple[str, ...]) -> None:
     assert rehearse(cluster, template(*values)) == (0, "")  # nor a warning: all Pods keep to the restricted level
+
+
+def test_what_monitoring_and_key_vault_render_is_valid(cluster: Cluster) -> None:
+    """Against the CRDs of the Prometheus operator and of the CSI driver, as they publish them."""
+    for path in tools.foreign_crds():
+        cluster.kubectl("apply", "--server-side", "-f", str(path))
+    named = [f"crd/{path.stem.split('_')[1]}.{path.stem.split('_')[0]}" for path in tools.foreign_crds()]
+    cluster.kubectl("wait", "--for=condition=Established", *named, "--timeout=30s")
+    assert rehearse(cluster, template("monitoring")) == (0, "")
+    wrong = template("monitoring").replace("interval: 30s", "interval: often")
+    assert "spec.endpoints[0].interval" in rehearse(cluster, wrong)[1]
 
 
 def test_a_pod_that_may_too_much_would_be_noticed(cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import os
 import secrets
 import ssl
@@ -83,14 +84,14 @@ async def emulated(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Emulated]:
 
 
 def authority(folder: Path) -> tuple[Path, Path]:
-    """A CA as Helm's ``genCA`` makes it: an RSA key in PKCS #1."""
+    """A CA as Helm's ``genCA`` makes it: an RSA key in PKCS #1, which is named by a SHA-256 digest."""
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nbhd-local")])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now.replace(year=2040))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier(hashlib.sha256(name.public_bytes()).digest()[:20]), critical=False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(

@@ -1,6 +1,9 @@
-"""What operators type works against a running world: get, wait, describe, explain."""
+"""What operators type works against a running world: get, wait, describe, explain, and our own plugin."""
 
 from __future__ import annotations
+
+import asyncio
+import sysconfig
 
 from nbhd_local.people import Subscriber
 from tests.e2e.conftest import StartWorld
@@ -27,3 +30,9 @@ async def test_kubectl_understands(start_world: StartWorld) -> None:
         assert "Identity of the subscriber" in explained
         assert "What is wanted for one subscriber." in explained
         assert name in await world.kubectl_wait("get", "nbhd")
+
+        plugin = f"{sysconfig.get_path('scripts')}/kubectl-nbhd"
+        where = ["--namespace", world.namespace, "--kubeconfig", str(world.cluster.kubeconfig)]
+        process = await asyncio.create_subprocess_exec(plugin, "check", name, "--wake", *where, stderr=-1)
+        _, told = await process.communicate()
+        assert (process.returncode, told.decode().splitlines()[0]) == (0, f"{name}: answered")

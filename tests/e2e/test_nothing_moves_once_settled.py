@@ -38,6 +38,8 @@ async def test_nothing_moves_once_settled(start_world: StartWorld) -> None:
         await asyncio.gather(alice.say("hello"), bob.say("hello"))
         for person in (alice, bob):
             await world.kubectl_wait("wait", "--for=condition=Ready", f"tenant/{person.tenant}", "--timeout=60s")
+        for plan in ("basic", "plus"):
+            await world.kubectl_wait("wait", "--for=jsonpath={.status.updated}=1", f"plan/{plan}", "--timeout=60s")
 
         assert writes(audit, world.namespace), "the audit log shows the writes of getting here"
         kubernetes, azure = len(writes(audit, world.namespace)), world.azure.writes

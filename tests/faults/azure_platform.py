@@ -27,7 +27,7 @@ from tests.faults.azure_calls import Stage
 
 DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
 _SCAN = "3"  # seconds between two scans of the cell
-_PATIENCE = 300.0
+_PATIENCE = 200.0
 
 
 class Life:
@@ -159,12 +159,13 @@ class Platform:
         except TimeoutError:
             found = self._seen.get(name)
             there = found.status.model_dump_json(exclude_none=True) if found else "no such Tenant"
-            raise AssertionError(f"waited {_PATIENCE:.0f} s; there is {there}") from None
+            log = [line for line in self.operator.log.read_text(errors="replace").splitlines() if name in line]
+            raise AssertionError(f"waited {_PATIENCE:.0f} s; there is {there}; {log[-12:]}") from None
 
     def _is_new(self, name: str) -> bool:
         """Whether what was seen has our own last write in it."""
-        seen, written = self._seen.get(name), self._written[name]
-        if seen is None:
+        seen, written = self._seen.get(name), self._written.get(name)
+        if seen is None or written is None:
             return name in self._deleted
         same = seen.metadata.uid == written.metadata.uid
         return same and seen.metadata.generation >= written.metadata.generation

@@ -21,7 +21,7 @@ from tests.faults.azure_calls import CALLS, COVERING, FAULTS, LIVES, OF_A_CELL, 
 from tests.faults.azure_cases import ALONE, CASES, SLOW, Case
 from tests.faults.azure_platform import Life, Platform, platform
 
-_AT_ONCE = 64
+_AT_ONCE = 48
 
 
 def row(call: Call, fault: Fault) -> Case:

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-_ATTEMPTS = 5
+_ATTEMPTS = 9  # about two minutes
 _FIRST_WAIT = 0.5
 _SERVER_ERRORS = 500
 _TOO_MANY = 429
@@ -52,7 +52,10 @@ class BotApi:
         raise refused
 
     async def deliver(self, method: str, parameters: dict[str, Any]) -> Any:
-        """Several attempts with back-off, as for a reply; raises the last ``BotApiError``."""
+        """Attempts with back-off for minutes, as for a reply; raises the last ``BotApiError``.
+
+        OpenClaw 2026.9 tries three times within two seconds; then its delivery queue does, after 5 s, 25 s and 2 min.
+        """
         for attempt in range(_ATTEMPTS - 1):
             try:
                 return await self.call(method, parameters)

@@ -44,6 +44,7 @@ def given() -> list[str]:
 async def forwarded(world: World, target: str, *ports: str) -> AsyncIterator[None]:
     """``kubectl port-forward``, once it listens."""
     command = [str(world.cluster.kubectl_path), f"--kubeconfig={world.cluster.kubeconfig}", HERE, "port-forward"]
+    command.append("--address=127.0.0.1")
     process = await asyncio.create_subprocess_exec(*command, target, *ports, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -82,8 +83,9 @@ async def test_a_person_tries_it_out(site: World) -> None:
 
 async def subscribe_and_chat(browser: aiohttp.ClientSession) -> None:
     async with browser.post(f"{WEBSITE}/subscribe/basic", allow_redirects=False) as answer:
+        assert answer.status == 303, re.sub(r"<style.*</style>", "", await answer.text(), flags=re.DOTALL)
         checkout = answer.headers["Location"]
-    assert checkout.startswith("http://localhost:8448/")
+    assert checkout.startswith("http://127.0.0.1:8448/")
     card = {"email": "ada@example.com", "card": "works"}
     async with browser.post(checkout, data=card, allow_redirects=False) as answer:
         welcome = answer.headers["Location"]

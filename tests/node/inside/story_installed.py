@@ -127,7 +127,7 @@ async def under_load(world: World, number: int) -> AsyncIterator[None]:
         said = "\n".join(erin.heard)
         return [text for text in sent if not re.search(rf"{text}\b", said)]
 
-    # Telegram itself waits longer and longer before it tries again.
+    # Telegram, and OpenClaw with an answer, wait longer and longer before they try again.
     await eventually(lambda: not unanswered(), lambda: f"answers to {unanswered()}, {state()}", 180)
     await world.stripe.settled()
     await world.until(erin.tenant, lambda t: t is not None and t.status.phase == "Ready", "phase Ready")

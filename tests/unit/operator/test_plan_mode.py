@@ -8,6 +8,8 @@ import pytest
 
 from nbhd_crds.api.meta import FINALIZER, PROBE_ANNOTATION, RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
+from nbhd_operator.errors import Disabled
+from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.rollout import canonical
 from tests.unit.operator import make
 from tests.unit.operator.conftest import Stage
@@ -127,6 +129,16 @@ async def test_drift_is_reported_and_stays(small: Small) -> None:
     await unmoved(small, before)
     assert small.store.writes == writes
     assert [change for _, change in small.recorded if change.reason == "Drifted"] == told
+
+
+async def test_a_disabled_secret_is_reported(small: Small) -> None:
+    async def get_secret(place: Place, name: str) -> Body:  # noqa: ARG001
+        raise Disabled("SecretDisabled", "")
+
+    small.azure.get_secret = get_secret  # type: ignore[method-assign]
+    small.annotate("anna", "plan")
+    await unmoved(small, small.azure.state())
+    assert planned(small) == [("secret", "Update"), ("containerApp", "Update")]
 
 
 async def test_who_is_down_and_may_not_be_mended_waits_for_a_person(small: Small) -> None:

@@ -83,6 +83,16 @@ async def test_back_off_grows_to_its_bound_and_starts_anew_when_forgotten() -> N
     assert queue.retry("a", backoff, at_least=30) == 30
     queue.forget("a")
     assert queue.retry("a", backoff) == 1
+
+
+async def test_a_failure_after_many_looks_at_something_slow_is_the_first() -> None:
+    queue: WorkQueue[str] = WorkQueue(Clock())
+    poll, fault = Backoff(first=1, most=10, jitter=0), Backoff(first=0.5, most=300, jitter=0)
+    for _ in range(20):
+        queue.retry("a", poll)
+    assert [queue.retry("a", fault) for _ in range(3)] == [0.5, 1, 2]
+    assert (queue.attempts("a"), queue.streak("a")) == (23, 3)
+    assert queue.retry("a", poll) == 1
     assert all(0.75 <= Backoff(1, 1).delay(9) <= 1.25 for _ in range(100))
 
 
