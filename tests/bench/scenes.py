@@ -117,8 +117,10 @@ async def converge(scene: Scene, numbers: range) -> list[Row]:
     await scene.operator.start()
     seen = await scene.until(lambda seen: _ready(seen) >= size and _at_rest(seen), f"{size} tenants Ready")
     took, used = time.monotonic() - begun, scene.used
+    await scene.idle()
     written = await writes(scene.session) - before
     calls = {name: count for name, count in seen.items() if name.startswith("nbhd_operator_azure_calls_total")}
+    await scene.operator.stop()
     return [
         ("first convergence", f"{took:.1f} s, {size / took:.0f} tenants/s, {1000 * took / size:.1f} ms each"),
         ("operator", f"{used.cpu:.1f} s CPU, {1000 * used.cpu / size:.1f} ms each; peak {used.peak:.0f} MB"),
@@ -134,6 +136,9 @@ async def converge(scene: Scene, numbers: range) -> list[Row]:
 
 async def restart(scene: Scene, size: int, label: str) -> list[Row]:
     """Everything is settled, the operator starts: until it has nothing to do."""
+    await scene.operator.start()
+    await scene.until(lambda seen: _looked(seen) >= size and _at_rest(seen), "an empty queue")
+    await scene.idle()  # the counts of Plan and Cell are written a moment after the last Tenant
     await scene.operator.stop()
     before, asked, begun = await writes(scene.session), len(scene.world.azure.requests), time.monotonic()
     await scene.operator.start()
