@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo demo-node up node test faults unit lint generate lock image tools test-tools clean
+.PHONY: help demo demo-node up node test faults bench unit lint generate lock image tools test-tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: lint test-tools ## Everything that CI runs
 
 faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
+
+bench: tools ## How the operator does with 10,000 and 100,000 tenants (half an hour; sizes: make bench BENCH="--tenants 1000")
+	$(RUN) -m tests.bench $(BENCH)
 
 unit: $(VENV)/.synced ## Tests that need no cluster, in seconds
 	$(RUN) -m pytest -n 2 tests/unit

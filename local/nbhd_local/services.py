@@ -18,7 +18,6 @@ import aiohttp
 
 from nbhd_local import child
 
-_READY_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 
@@ -36,6 +35,8 @@ class Service:
     ready_url: str
     log: Path
     arguments: tuple[str, ...] = ()
+    ready_seconds: float = 30.0
+    """How long it may take to become ready."""
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -53,7 +54,7 @@ class Service:
     async def wait_ready(self) -> None:
         """Waits until ``ready_url`` answers 200. Raises ``ServiceError`` if that fails or takes too long."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _READY_SECONDS
+        deadline = loop.time() + self.ready_seconds
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
             while True:
                 if self.process is None or self.process.returncode is not None:
@@ -63,7 +64,7 @@ class Service:
                         if response.status == 200:
                             return
                 if loop.time() > deadline:
-                    raise ServiceError(f"{self.name} was not ready within {_READY_SECONDS:.0f} s:\n{self.tail()}")
+                    raise ServiceError(f"{self.name} was not ready within {self.ready_seconds:.0f} s:\n{self.tail()}")
                 await asyncio.sleep(0.05)  # polling a start-up: the process has no other way to tell
 
     @property

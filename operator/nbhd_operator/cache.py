@@ -73,6 +73,12 @@ class Cache:
             self._placed[Key(key.namespace, tenant.status.cell)] += 1
         return concerned | self._sharing(tenant)
 
+    def same_tenant(self, namespace: str, name: str, uid: str, version: str) -> Tenant | None:
+        """The Tenant, if it is known in exactly this version."""
+        have = self.tenants.get(Key(namespace, name))
+        same = have is not None and (have.metadata.uid, have.metadata.resource_version) == (uid, version)
+        return have if same else None
+
     def drop_tenant(self, key: Key) -> set[Key]:
         """Forgets a Tenant; returns the keys of those that shared something with it."""
         before = self.tenants.pop(key, None)

@@ -101,6 +101,8 @@ def registry(settings: OperatorSettings, runtime: Runtime) -> kopf.OperatorRegis
     def on_event(plural: str, kind: type[Any], seen: Callable[[str | None, Any], None]) -> None:
         @kopf.on.event(GROUP, VERSION, plural, registry=handlers, id=plural)
         async def informed(type: str | None, body: kopf.Body, logger: kopf.Logger, **_: Any) -> None:  # noqa: A002
+            if type != "DELETED" and runtime.knows(plural, body["metadata"]):
+                return  # most events are echoes of our own writes
             try:
                 found = kind.parse(dict(body))
             except ValidationError as error:

@@ -13,7 +13,8 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
 from kubernetes.aio import config
@@ -22,7 +23,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from nbhd_crds.api import Cell, Plan, Tenant
 from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.roles import LEASE
-from nbhd_crds.client import Leases, Objects, Tenants, connect, namespace_uid
+from nbhd_crds.client import Leases, Lists, Meta, Objects, Tenants, connect, namespace_uid
 from nbhd_crds.clock import clock
 from nbhd_crds.election import Election, identity
 from nbhd_crds.health import Readiness, health_app
@@ -62,6 +63,7 @@ class Runtime:
         self.watches = Watches([Tenant.plural, Plan.plural, Cell.plural])
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
+        self._versions: dict[str, str] = {}
         self.failed = False
         """True once a part that must run for ever has ended by itself."""
 
@@ -75,7 +77,9 @@ class Runtime:
         api = await connect(settings.kubeconfig)
         self._resources.push_async_callback(api.close)
         self._tenants = Tenants(api)
-        self._plans, self._cells = Objects(api, Plan, Plan.plural), Objects(api, Cell, Cell.plural)
+        self._list_tenants = Lists(api, Tenant, Tenant.plural, settings.namespace)
+        self._list_plans = Lists(api, Plan, Plan.plural, settings.namespace)
+        self._list_cells = Lists(api, Cell, Cell.plural, settings.namespace)
         azure = await self._resources.enter_async_context(Azure(settings, self.metrics))
         self._recorder = Recorder(poster(api), name, self.metrics)
         if settings.lease_namespace:
@@ -110,7 +114,7 @@ class Runtime:
         )
         self._turns = Turns(
             cache=self.cache,
-            plans=self._plans,
+            plans=Objects(api, Plan, Plan.plural),
             wake=self.queue.add,
             clock=now,
             record=self._recorder.record,
@@ -119,7 +123,7 @@ class Runtime:
         self.keeper = Keeper(
             cache=self.cache,
             azure=azure,
-            objects=self._cells,
+            objects=Objects(api, Cell, Cell.plural),
             namespace_uid=namespace_uid(api),
             platform=platform,
             clock=now,
@@ -167,8 +171,7 @@ class Runtime:
         self.metrics.leader.set(1)
         self.metrics.looked_at = self.metrics.succeeded_at = time.monotonic()
         for key, tenant in self.cache.tenants.items():
-            unseen = tenant.status.observed_generation != tenant.metadata.generation
-            self.queue.add(key, Priority.LIVE if unseen else Priority.BACKLOG)
+            self.queue.add(key, _urgency(tenant))
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
@@ -212,12 +215,17 @@ class Runtime:
         log.error("a part of the operator ended", extra={"error": type(task.exception()).__name__})
         signal.raise_signal(signal.SIGTERM)
 
+    def knows(self, plural: str, meta: Mapping[str, Any]) -> bool:
+        """True for a Tenant that is known in exactly this version."""
+        names = (meta["namespace"], meta["name"], meta["uid"], meta["resourceVersion"])
+        return plural == Tenant.plural and self.cache.same_tenant(*names) is not None
+
     def on_tenant(self, event: str | None, tenant: Tenant) -> None:
-        """A Tenant was listed (None), added, changed or deleted."""
+        """A Tenant was listed or added (None), changed or deleted."""
         gone = event == "DELETED"
         concerned = self.cache.drop_tenant(key_of(tenant)) if gone else self.cache.put_tenant(tenant)
         for key in concerned:
-            self._add(key, Priority.BACKLOG if event is None else Priority.LIVE)
+            self._add(key, _urgency(tenant) if event is None else Priority.LIVE)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
         """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
@@ -264,15 +272,32 @@ class Runtime:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
                 delay = min(delay * 2, 5.0)
             else:
-                return
+                break
+        for plural, version in self._versions.items():
+            self.watches.listed(plural, version)
 
     async def _list(self) -> None:
-        namespace, known = self._settings.namespace, self.cache.known()
-        plans, cells = await self._plans.list(namespace), await self._cells.list(namespace)
-        for key in self.cache.replace(await self._tenants.list(namespace), plans, cells, known):
+        def known_already(meta: Meta) -> Tenant | None:
+            return self.cache.same_tenant(meta.namespace, meta.name, meta.uid, meta.resource_version)
+
+        known = self.cache.known()
+        plans, cells = await self._list_plans(), await self._list_cells()
+        tenants = await self._list_tenants(known_already)
+        for key in self.cache.replace(tenants.items, plans.items, cells.items, known):
             self._add(key, Priority.BACKLOG)
         for key in self.cache.plans:
             self.cache.stir(key)
+        self._versions = {
+            Tenant.plural: tenants.version,
+            Plan.plural: plans.version,
+            Cell.plural: cells.version,
+        }
+
+
+def _urgency(tenant: Tenant) -> Priority:
+    """Somebody may wait for what no look has seen yet."""
+    unseen = tenant.status.observed_generation != tenant.metadata.generation
+    return Priority.LIVE if unseen else Priority.BACKLOG
 
 
 def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:

@@ -1,7 +1,9 @@
-"""Whether kopf's watches are alive, which kopf itself does not tell: half of what ``/readyz`` answers.
+"""kopf's watches, through the session that ``handlers.py`` logs kopf in with: where they begin, and whether they live.
 
-``handlers.py`` logs kopf in with our session, whose requests are traced. kopf closes a watch that was silent for longer
-than the server's bookmarks come, so a watch is alive exactly while its answer is open.
+kopf begins with every object there is, and takes most of a millisecond for each: seconds in which a change would wait.
+``runtime.py`` has listed them already, so a watch begins where that list ended. Whether it lives kopf does not tell,
+and ``/readyz`` must: kopf closes a watch that was silent for longer than the server's bookmarks come, so a watch is
+alive exactly while its answer is open.
 """
 
 from __future__ import annotations
@@ -22,9 +24,14 @@ class Watches:
         self._clock = clock
         self._answers: dict[str, aiohttp.ClientResponse] = {}
         self._seen = dict.fromkeys(plurals, float("-inf"))
+        self._listed: dict[str, str] = {}
+
+    def listed(self, plural: str, version: str) -> None:
+        """All objects of the kind are known as they were at ``version``: the next watch may leave them out."""
+        self._listed[plural] = version
 
     def session(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
-        """The same connection with our tracing."""
+        """The same connection with our tracing, and with watches that begin where a list ended."""
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._answered)
         connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
@@ -39,6 +46,7 @@ class Watches:
                 proxy=info.proxy_url,
                 trust_env=info.trust_env,
                 trace_configs=[trace],
+                middlewares=[self._begin],
             ),
         )
 
@@ -50,6 +58,15 @@ class Watches:
                 self._seen[plural] = now
         dead = [plural for plural, seen in self._seen.items() if now - seen > _RECONNECTING]
         return f"no watch of {', '.join(dead)}" if dead else None
+
+    async def _begin(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Asks for what is newer than the list, once; kopf asks for everything when the server has forgotten that."""
+        if request.url.query.get("sendInitialEvents") == "true":
+            version = self._listed.pop(request.url.path.rpartition("/")[2], None)
+            if version is not None:
+                asked = request.url.without_query_params("sendInitialEvents", "resourceVersionMatch")
+                request.url = asked.update_query(resourceVersion=version)
+        return await send(request)
 
     async def _answered(self, _: object, __: object, call: aiohttp.TraceRequestEndParams) -> None:
         plural = call.url.path.rpartition("/")[2]

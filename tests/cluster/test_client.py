@@ -14,7 +14,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Billing, Tenant
 from nbhd_crds.api.meta import FINALIZER
-from nbhd_crds.client import ChangedError, GoneError, Meta, Tenants, Watch, connect, is_conflict
+from nbhd_crds.client import ChangedError, GoneError, Lists, Meta, Tenants, Watch, connect, is_conflict
 from nbhd_local.cluster import Cluster
 from nbhd_local.waiting import eventually
 
@@ -110,6 +110,30 @@ async def test_listing_all(as_webhooks: Tenants, namespace: str) -> None:
     found = await as_webhooks.list(namespace)
     assert [tenant.metadata.name for tenant in found] == ["n0", "n1", "n2"]
     assert all(isinstance(tenant, Tenant) for tenant in found)
+
+
+async def test_a_list_reads_what_changed_and_tells_where_a_watch_may_go_on(
+    as_webhooks: Tenants, service_kubeconfig: Kubeconfigs, namespace: str
+) -> None:
+    made = [await as_webhooks.create(namespace, f"n{number}", f"number0{number}") for number in range(3)]
+    known = {one.metadata.name: one for one in made}
+
+    def have(meta: Meta) -> Tenant | None:
+        found = known.get(meta.name)
+        same = found is not None and found.metadata.resource_version == meta.resource_version
+        return found if same else None
+
+    async with await connect(service_kubeconfig("operator")) as api:
+        lists = Lists(api, Tenant, Tenant.plural, namespace)
+        first = await lists()
+        assert first.items == made
+        changed = await as_webhooks.apply_part(made[1], "billing", billing("active"), MANAGER)
+        second = await lists(have)
+        everywhere = await Lists(api, Tenant, Tenant.plural, "")(have)
+    assert second.items == [made[0], changed, made[2]]
+    assert second.items[0] is made[0]
+    assert int(first.version) < int(changed.metadata.resource_version) <= int(second.version)
+    assert {one.metadata.name for one in everywhere.items if one.metadata.namespace == namespace} == known.keys()
 
 
 class Named(msgspec.Struct):

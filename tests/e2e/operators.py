@@ -35,7 +35,7 @@ async def metric(service: Service, name: str, **labels: str) -> float | None:
     url = service.ready_url.replace("/readyz", "/metrics")
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
             session.get(url) as answer,
         ):
             text = await answer.text()

@@ -2,6 +2,7 @@
 
 from nbhd_crds.client.connect import connect
 from nbhd_crds.client.leases import Lease, Leases, micro_time
+from nbhd_crds.client.listing import Listed, Lists
 from nbhd_crds.client.objects import (
     ChangedError,
     GoneError,
@@ -18,6 +19,8 @@ __all__ = [
     "GoneError",
     "Lease",
     "Leases",
+    "Listed",
+    "Lists",
     "Meta",
     "Objects",
     "Tenants",

@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -21,6 +21,8 @@ from nbhd_local.azure.errors import AzureError, resource_not_found
 from nbhd_local.azure.limits import Meter
 from nbhd_local.azure.state import JSON, Environment, ResourceGroup, Subscription, region_title
 from nbhd_local.traffic import Traffic
+
+T = TypeVar("T")
 
 _API_VERSION = re.compile(r"^20\d\d-\d\d-\d\d(-preview)?$")
 _SUBSCRIPTION = "/subscriptions/{subscription}"
@@ -46,13 +48,13 @@ class Call:
         """The resource group of the path."""
         return find_group(self.subscription, self.params["group"])
 
-    def page(self, items: Sequence[JSON]) -> web.Response:
-        """One page of a list, with an absolute ``nextLink`` when there is more."""
+    def page(self, items: Sequence[T], show: Callable[[T], JSON]) -> web.Response:
+        """One page of a list, each item as ``show`` renders it, with an absolute ``nextLink`` when there is more."""
         token = self.query.get("$skipToken", "0")
         if not token.isdigit():
             raise AzureError(400, "InvalidSkipToken", "The $skipToken is invalid.")
         start, size = int(token), self.subscription.page_size
-        body: JSON = {"value": list(items[start : start + size])}
+        body: JSON = {"value": [show(item) for item in items[start : start + size]]}
         if len(items) > start + size:
             query = {**self.query, "$skipToken": str(start + size)}
             body["nextLink"] = f"{self.base_url}{self.path}?{urlencode(query)}"

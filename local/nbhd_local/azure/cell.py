@@ -75,7 +75,8 @@ def routes(subscription: Subscription, cores: Callable[[Environment], float]) ->
             [
                 _usage("ManagedEnvironmentConsumptionCores", cores(environment), environment.cores),
                 _usage("ManagedEnvironmentGeneralPurposeCores", 0, 0),
-            ]
+            ],
+            dict,
         )
 
     tags = _GROUP + "/providers/Microsoft.Resources/tags/default"

@@ -186,14 +186,14 @@ class ContainerApps:
     async def _list_group(self, call: Call) -> web.Response:
         group = call.group().name.lower()
         apps = [app for app in self.subscription.apps.values() if app.group.lower() == group]
-        return call.page([app_view.render(self.subscription, app) for app in apps])
+        return call.page(apps, self._show)
 
     async def _list_subscription(self, call: Call) -> web.Response:
-        return call.page([app_view.render(self.subscription, app) for app in self.subscription.apps.values()])
+        return call.page(list(self.subscription.apps.values()), self._show)
 
     async def _list_revisions(self, call: Call) -> web.Response:
         app = self._find(call)
-        return call.page([self._show_revision(app, r) for r in app.revisions.values() if r.active])
+        return call.page([r for r in app.revisions.values() if r.active], lambda r: self._show_revision(app, r))
 
     async def _get_revision(self, call: Call) -> web.Response:
         app, name = self._find(call), call.params["revision"]
@@ -327,6 +327,9 @@ class ContainerApps:
         await self._work(app)
         del self.subscription.apps[key(app.group, app.name)]
         operation.status = "Succeeded"
+
+    def _show(self, app: ContainerApp) -> JSON:
+        return app_view.render(self.subscription, app)
 
     def _show_revision(self, app: ContainerApp, revision: Revision) -> JSON:
         replicas = self.runtime.replicas(app.name) if revision.active else 0

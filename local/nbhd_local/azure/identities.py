@@ -66,10 +66,10 @@ def routes(subscription: Subscription, clock: Clock) -> list[Route]:
 
     async def list_group(call: Call) -> web.Response:
         group = call.group().name.lower()
-        return call.page([render(i) for i in subscription.identities.values() if i.group.lower() == group])
+        return call.page([i for i in subscription.identities.values() if i.group.lower() == group], render)
 
     async def list_subscription(call: Call) -> web.Response:
-        return call.page([render(identity) for identity in subscription.identities.values()])
+        return call.page(list(subscription.identities.values()), render)
 
     in_group = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + _TYPE
     return [

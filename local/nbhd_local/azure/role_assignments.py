@@ -53,13 +53,10 @@ class Access:
 
     def allows(self, principal_id: str, roles: Iterable[str], scope: str) -> bool:
         """Whether any of ``roles`` is effective for the principal at ``scope`` (ids compare without case)."""
-        wanted, scope = frozenset(roles), scope.lower()
+        wanted = frozenset(roles)
         return any(
-            held.principal_id == principal_id
-            and held.role_id in wanted
-            and _covers(held.scope, scope)
-            and held.age() >= self.delays.role_propagation
-            for held in self.subscription.assignments.values()
+            held.principal_id == principal_id and held.role_id in wanted and held.age() >= self.delays.role_propagation
+            for held in self.subscription.assignments.covering(scope)
         )
 
 
@@ -97,7 +94,7 @@ def routes(subscription: Subscription, clock: Clock, delays: Delays, has_vault: 
                 return web.json_response(render(by_name))
             text = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
             raise AzureError(400, "RoleAssignmentUpdateNotPermitted", text)
-        twin = next((a for a in subscription.assignments.values() if _triple(a) == _triple(wanted)), None)
+        twin = next((a for a in subscription.assignments.covering(scope) if _triple(a) == _triple(wanted)), None)
         if twin is not None:
             text = f"The role assignment already exists. The ID of the existing role assignment is {twin.name}."
             raise AzureError(409, "RoleAssignmentExists", text)
@@ -123,16 +120,18 @@ def routes(subscription: Subscription, clock: Clock, delays: Delays, has_vault: 
 
     async def list_at_scope(call: Call) -> web.Response:
         scope, chosen = _scope_of(call), call.query.get("$filter", "")
-        above = [a for a in subscription.assignments.values() if _covers(a.scope, scope)]
+        above = list(subscription.assignments.covering(scope))
+        if chosen == "atScope()":
+            return call.page(above, render)
         below = [a for a in subscription.assignments.values() if _covers(scope, a.scope.lower()) and a not in above]
         principal = _PRINCIPAL_FILTER.match(chosen)
         if principal:
             found = [a for a in above + below if a.principal_id == principal[1].lower()]
-        elif chosen in {"", "atScope()"}:
-            found = above if chosen else above + below
+        elif not chosen:
+            found = above + below
         else:
             raise AzureError(400, "UnsupportedQuery", f"The filter '{chosen}' is not supported.")
-        return call.page([render(held) for held in found])
+        return call.page(found, render)
 
     return [
         route("PUT", "/{scope}/providers/" + _TYPE + "/{name}", put, _API_VERSIONS),

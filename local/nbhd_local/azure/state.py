@@ -7,12 +7,20 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 import uuid
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 JSON = dict[str, Any]
+
+_IDENTITY = re.compile(
+    r"^/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/microsoft\.managedidentity/userassignedidentities/([^/]+)$",
+    re.IGNORECASE,
+)
 
 REGIONS = {
     "eastus": "East US",
@@ -112,6 +120,30 @@ class RoleAssignment:
     age: Age = field(default_factory=Age)
 
 
+class RoleAssignments(dict[str, RoleAssignment]):
+    """All of a subscription by name; one scope's are found without reading thousands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_scope: defaultdict[str, dict[str, RoleAssignment]] = defaultdict(dict)
+
+    def __setitem__(self, name: str, held: RoleAssignment) -> None:
+        if name in self:
+            del self[name]
+        super().__setitem__(name, held)
+        self._by_scope[held.scope.lower()][name] = held
+
+    def __delitem__(self, name: str) -> None:
+        del self._by_scope[self[name].scope.lower()][name]
+        super().__delitem__(name)
+
+    def covering(self, scope: str) -> Iterator[RoleAssignment]:
+        """Those at the scope and above it, from the top."""
+        inner = scope.lower().rstrip("/")
+        for end in [*(match.start() for match in re.finditer("/", inner)), len(inner)]:
+            yield from self._by_scope.get(inner[:end] or "/", {}).values()
+
+
 @dataclass
 class Operation:
     """A long-running operation, polled at subscription scope."""
@@ -168,7 +200,7 @@ class Subscription:
     groups: dict[str, ResourceGroup] = field(default_factory=dict)
     environments: dict[str, Environment] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)
-    assignments: dict[str, RoleAssignment] = field(default_factory=dict)
+    assignments: RoleAssignments = field(default_factory=RoleAssignments)
     apps: dict[str, ContainerApp] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     assignment_limit: int = 4000
@@ -189,8 +221,10 @@ class Subscription:
 
     def identity_by_id(self, resource_id: str) -> Identity | None:
         """Finds an identity by its ARM id, whatever the id's case."""
-        wanted = resource_id.lower()
-        return next((i for i in self.identities.values() if self.identity_id(i).lower() == wanted), None)
+        match = _IDENTITY.match(resource_id)
+        if match is None or match[1].lower() != self.id.lower():
+            return None
+        return self.identities.get(key(match[2], match[3]))
 
 
 def key(group: str, name: str) -> str:

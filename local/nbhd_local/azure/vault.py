@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -20,6 +21,8 @@ from nbhd_local.azure.limits import Meter
 from nbhd_local.azure.role_assignments import READS_SECRETS, Access
 from nbhd_local.azure.vault_store import RETENTION_DAYS, Secret, SecretStore, Version, bad_parameter
 from nbhd_local.traffic import Traffic
+
+T = TypeVar("T")
 
 _PAGE = 25
 _API_VERSION = re.compile(r"^(7\.\d|20\d\d-\d\d-\d\d)$")
@@ -138,25 +141,25 @@ class Vault:
         return web.Response(status=204)
 
     async def _list(self, request: web.Request) -> web.Response:
-        items = [self._item(secret, secret.latest, with_version=False) for secret in self.store.active()]
-        return self._page(request, items)
+        return self._page(
+            request, self.store.active(), lambda secret: self._item(secret, secret.latest, with_version=False)
+        )
 
     async def _list_versions(self, request: web.Request) -> web.Response:
         secret, _ = self.store.get(request.match_info["name"])
-        return self._page(request, [self._item(secret, v, with_version=True) for v in secret.versions.values()])
+        return self._page(request, list(secret.versions.values()), lambda v: self._item(secret, v, with_version=True))
 
     async def _list_deleted(self, request: web.Request) -> web.Response:
-        items = [self._deleted_item(secret, with_version=False) for secret in self.store.deleted()]
-        return self._page(request, items)
+        return self._page(request, self.store.deleted(), lambda secret: self._deleted_item(secret, with_version=False))
 
-    def _page(self, request: web.Request, items: list[dict[str, Any]]) -> web.Response:
+    def _page(self, request: web.Request, items: Sequence[T], show: Callable[[T], dict[str, Any]]) -> web.Response:
         size, start = request.query.get("maxresults", str(_PAGE)), request.query.get("$skiptoken", "0")
         if not size.isdigit() or not 1 <= int(size) <= _PAGE or not start.isdigit():
             raise bad_parameter("The maxresults must be between 1 and 25.")
         end = int(start) + int(size)
         query = {**request.query, "$skiptoken": str(end)}
         more = f"{self.url}{request.path}?{urlencode(query)}" if len(items) > end else None
-        return web.json_response({"value": items[int(start) : end], "nextLink": more})
+        return web.json_response({"value": [show(item) for item in items[int(start) : end]], "nextLink": more})
 
     def _bundle(self, secret: Secret, version: Version) -> dict[str, Any]:
         return {"value": version.value, **self._item(secret, version, with_version=True)}

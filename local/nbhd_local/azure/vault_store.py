@@ -133,14 +133,16 @@ class SecretStore:
 
     def _all(self) -> list[Secret]:
         """What the vault holds; the service purges what was deleted for longer than it retains."""
-        over = self._clock() - datetime.timedelta(days=RETENTION_DAYS)
-        for secret in list(self._secrets.values()):
-            if secret.deleted is not None and secret.deleted <= over:
-                del self._secrets[secret.name.lower()]
-        return list(self._secrets.values())
+        return [secret for name in list(self._secrets) if (secret := self._find(name)) is not None]
 
     def _find(self, name: str) -> Secret | None:
-        return next((secret for secret in self._all() if secret.name.lower() == name.lower()), None)
+        secret = self._secrets.get(name.lower())
+        if secret is None or secret.deleted is None:
+            return secret
+        if secret.deleted <= self._clock() - datetime.timedelta(days=RETENTION_DAYS):
+            del self._secrets[name.lower()]
+            return None
+        return secret
 
     def _settling(self, secret: Secret) -> bool:
         return secret.moved is not None and secret.moved() < self._window

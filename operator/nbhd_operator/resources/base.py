@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,8 +69,12 @@ class Bundle:
     version: int
     keys: Mapping[str, str]
     """Purpose → key id."""
-    text: str = field(repr=False)
-    """The JSON that goes into the vault."""
+    derive: Callable[[], str] = field(repr=False, compare=False)
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The JSON that goes into the vault. Derived when it is asked for: most looks need the key ids only."""
+        return self.derive()
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,14 @@ def version_url(seen: Seen) -> str:
 def bundle(tenant: Tenant, platform: Platform, rings: dict[str, Keyring]) -> Bundle:
     """The tenant's credentials under the current keys of ``rings`` (bot, webhook, gateway, model)."""
     spec_id, version = tenant.spec.id, tenant.spec.credentials.version
-    values = {
-        "TELEGRAM_BOT_TOKEN": derive.bot_token(rings["bot"], platform.bot_id, platform.id, spec_id, version),
-        "TG_WEBHOOK_SECRET": rings["webhook"].derive(platform.id, spec_id, version),
-        "OPENCLAW_GATEWAY_TOKEN": rings["gateway"].derive(platform.id, spec_id, version),
-        "LLM_API_KEY": rings["model"].derive(platform.id, spec_id, version),
-    }
-    keys = {purpose: ring.current for purpose, ring in rings.items()}
-    return Bundle(version, keys, json.dumps(values, sort_keys=True, separators=(",", ":")))
+
+    def derived() -> str:
+        values = {
+            "TELEGRAM_BOT_TOKEN": derive.bot_token(rings["bot"], platform.bot_id, platform.id, spec_id, version),
+            "TG_WEBHOOK_SECRET": rings["webhook"].derive(platform.id, spec_id, version),
+            "OPENCLAW_GATEWAY_TOKEN": rings["gateway"].derive(platform.id, spec_id, version),
+            "LLM_API_KEY": rings["model"].derive(platform.id, spec_id, version),
+        }
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    return Bundle(version, {purpose: ring.current for purpose, ring in rings.items()}, derived)

@@ -36,3 +36,12 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     cache.put_tenant(make.tenant(meta=version(10)))
     assert cache.put_tenant(make.tenant(meta=version(9))) == set()
     assert cache.put_tenant(make.tenant(meta=version(9) | {"uid": "another"})) == {Key("ns", "anna")}
+
+
+def test_a_tenant_is_the_same_in_exactly_one_version() -> None:
+    tenant = make.tenant("anna", meta=version(10))
+    cache = make.cache(tenant)
+    assert cache.same_tenant("ns", "anna", "uid-anna", "10") is tenant
+    assert cache.same_tenant("ns", "anna", "uid-anna", "11") is None
+    assert cache.same_tenant("ns", "anna", "uid-another", "10") is None
+    assert cache.same_tenant("ns", "berta", "uid-berta", "10") is None

@@ -50,3 +50,25 @@ async def test_a_watch_is_alive_while_its_answer_is_open() -> None:
             now[0] = 1030
             assert watches.missing() == "no watch of tenants, plans"
     assert set(tokens) == {"Bearer t-1"}
+
+
+async def test_a_watch_begins_where_the_list_ended_once() -> None:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/apis/g/v1/{plural}", answer)
+    watches = Watches(["tenants", "plans"])
+    watches.listed("tenants", "1234")
+    everything = {"watch": "true", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    later = {"watch": "true", "resourceVersion": "2000"}
+    async with serve(app) as url:
+        session = watches.session(kopf.ConnectionInfo(server=url)).aiohttp_session
+        async with session:
+            for plural, query in (("plans", everything), ("tenants", everything), ("tenants", later)):
+                await session.get(f"{url}/apis/g/v1/{plural}", params=query)
+            await session.get(f"{url}/apis/g/v1/tenants", params=everything)  # the server has forgotten the version
+    assert asked == [everything, {"watch": "true", "resourceVersion": "1234"}, later, everything]

@@ -1,0 +1,85 @@
+"""A complete list of one kind, for who keeps what was listed before: an object that has not changed is not read again.
+
+With thousands of objects reading costs far more than the request does. The list's version is where a watch may go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from nbhd_crds.api.meta import GROUP, VERSION, KubernetesObject
+from nbhd_crds.client.watch import Meta
+
+T = TypeVar("T", bound=KubernetesObject)
+
+_PAGE = 500
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """All objects, as they were at ``version``."""
+
+    items: list[T]
+    version: str
+
+
+class _Head(msgspec.Struct):
+    metadata: Meta
+
+
+class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
+    resource_version: str = ""
+    continue_: str = ""
+
+
+class _Page(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw]
+
+
+_page = msgspec.json.Decoder(_Page).decode
+_head = msgspec.json.Decoder(_Head).decode
+
+
+class Lists(Generic[T]):
+    """Lists the objects of one kind: of one namespace, or of all of them when ``namespace`` is empty."""
+
+    def __init__(self, api: client.ApiClient, kind: type[T], plural: str, namespace: str) -> None:
+        self._api = client.CustomObjectsApi(api)
+        self._kind, self._plural, self._namespace = kind, plural, namespace
+
+    async def __call__(self, have: Callable[[Meta], T | None] = lambda _: None) -> Listed[T]:
+        """``have`` gives an object that is known in exactly this version already."""
+        items: list[T] = []
+        token: str | None = None
+        while True:
+            page = _page(await self._ask(token))
+            for raw in page.items:
+                known = have(_head(raw).metadata)
+                items.append(self._kind.parse(msgspec.json.decode(raw)) if known is None else known)
+            token = page.metadata.continue_
+            if not token:
+                return Listed(items, page.metadata.resource_version)
+
+    async def _ask(self, token: str | None) -> bytes:
+        options: dict[str, Any] = {"limit": _PAGE, "_continue": token, "_request_timeout": _TIMEOUT}
+        if self._namespace:
+            answer: Any = await self._api.list_namespaced_custom_object_without_preload_content(
+                GROUP, VERSION, self._namespace, self._plural, **options
+            )
+        else:
+            answer = await self._api.list_cluster_custom_object_without_preload_content(
+                GROUP, VERSION, self._plural, **options
+            )
+        async with answer:
+            if answer.status != 200:
+                raise ApiException(status=answer.status, reason=answer.reason)
+            body: bytes = await answer.read()
+            return body
