@@ -20,7 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api import Cell, CellStatus, Tenant
 from nbhd_crds.api.meta import REMOVE_ORPHANS_ANNOTATION, TAKE_OVER_ANNOTATION, KubernetesObject
-from nbhd_crds.client import GoneError, Objects, is_conflict
+from nbhd_crds.client import GoneError, Objects
 from nbhd_crds.clock import Clock
 from nbhd_crds.identity import azure_name
 from nbhd_operator import cells, inventory, orphans
@@ -156,9 +156,7 @@ class Keeper:
             if look.found is not None and not await self._remove_requested(cell, look):
                 self.queue.forget(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError, GoneError) as error:
-            if isinstance(error, GoneError) or is_conflict(error):
-                await self._refresh(key)
-            self.queue.retry(key, self._pace)
+            self.queue.retry(key, self._pace)  # by then the watch has brought a newer version, if that was why
             log.warning("the API server did not do it", extra=_names(key) | {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001, RUF100 - one cell's trouble is not another's
             self.queue.retry(key, self._pace)
@@ -326,16 +324,6 @@ class Keeper:
         self._cache.cells[key] = written
         for change in changes(cell.status, status):
             self._record(written, change)
-
-    async def _refresh(self, key: Key) -> None:
-        try:
-            fresh = await self._objects.get(*key)
-        except (ApiException, aiohttp.ClientError, TimeoutError, OSError):
-            return
-        if fresh is None:
-            self._cache.cells.pop(key, None)
-        else:
-            self._cache.cells[key] = fresh
 
 
 def changes(before: CellStatus, after: CellStatus) -> list[Change]:

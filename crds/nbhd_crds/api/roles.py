@@ -19,7 +19,7 @@ _RULES: dict[str, list[tuple[list[str], list[str]]]] = {
     "operator": [
         (["tenants"], [*_READ, "patch"]),
         (["tenants/status", "plans/status", "cells/status"], ["patch"]),
-        (["plans", "cells"], _READ),
+        (["plans", "cells"], ["list", "watch"]),
     ],
     "webhooks": [(["tenants"], ["get", "list", "create", "patch"])],
     "router": [(["tenants"], [*_READ, "patch"])],
