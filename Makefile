@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 MANIFESTS := manifests
 LOCK = $(RUN) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 
-.PHONY: help demo demo-node up node test faults bench unit lint generate lock image tools test-tools clean
+.PHONY: help demo demo-node up node test faults installs bench unit lint generate lock image tools test-tools clean
 
 help: ## Shows this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,10 +23,13 @@ node: tools ## An empty cluster with a real node that runs containers (root, Deb
 	$(RUN) -m nbhd_local node
 
 test: lint test-tools ## Everything that CI runs
-	$(RUN) -m pytest -n 2 --dist loadgroup -m "not all_faults" tests
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not all_faults and not all_installs" tests
 
 faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
+
+installs: test-tools ## Every way to install, in real Pods: manifests, value sets, the offline world (root, Debian; 6 minutes)
+	$(RUN) -m pytest -m all_installs -rP tests/node
 
 bench: tools ## How the operator does with 10,000 and 100,000 tenants (half an hour; sizes: make bench BENCH="--tenants 1000")
 	$(RUN) -m tests.bench $(BENCH)

@@ -13,11 +13,16 @@ _RANGE = range(20000, 32000)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance."""
+    """A TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance.
+
+    Nor by asking here, in whichever process, while this one lives: much may happen before somebody listens on it.
+    """
     while True:
         port = random.choice(_RANGE)  # noqa: S311 - any will do
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_UNIX) as mark, socket.socket() as probe, contextlib.suppress(OSError):
+            mark.bind(f"\0nbhd-port-{port}")  # an abstract name: it goes with the process
             probe.bind(("127.0.0.1", port))
+            mark.detach()
             return port
 
 

@@ -23,19 +23,29 @@ from nbhd_local.node import Node
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("the installed platform")]
 
-ORDER = ("ways_to_install", "all_in_the_cluster", "story_installed")
-INSIDE = [str(Path(__file__).parent / "inside" / f"{name}.py") for name in ORDER]
+INSIDE = Path(__file__).parent / "inside"
+STORY = ("story_installed",)
+EVERY_WAY = ("ways_to_install", "all_in_the_cluster", *STORY)
 Call = tuple[str, str]  # verb, group/resource
 
 
-@pytest.fixture(scope="module")
-def lived(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, str, int]]:
-    """A node on which the platform was installed and has lived through everything in ``inside/``."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(STORY, id="the story"),
+        pytest.param(EVERY_WAY, id="after every way to install", marks=pytest.mark.all_installs),
+    ],
+)
+def lived(
+    request: pytest.FixtureRequest, possible: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Node, str, int]]:
+    """A node on which the platform was installed and has lived through what is in those files of ``inside/``."""
     del possible
     reason = image.missing()
     if reason:
         pytest.skip(f"no image here: {reason}")
-    archives = [image.build(), image.build("local")]
+    names: tuple[str, ...] = request.param
+    archives = [image.build(), *([image.build("local")] if names == EVERY_WAY else [])]
     print(f"image: {archives[0].stat().st_size / 2**20:.0f} MiB compressed")
     with Node(images=archives) as node:
         told = {
@@ -45,7 +55,8 @@ def lived(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "NBHD_NODE_LOCAL_IMAGE": image.reference("local"),
             "NBHD_NODE_PROCESS": str(node.process),
         }
-        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", *INSIDE)
+        files = [str(INSIDE / f"{name}.py") for name in names]
+        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", *files)
         done = subprocess.run(inside, env={**os.environ, **told}, capture_output=True, text=True, timeout=800)
         yield node, done.stdout + done.stderr, done.returncode
 
