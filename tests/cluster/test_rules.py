@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from kubernetes.aio import client
 
-from nbhd_crds.api.meta import API_VERSION, GROUP, VERSION
+from nbhd_crds.api.meta import ALLOW_DELETE_ANNOTATION, API_VERSION, GROUP, VERSION
 from nbhd_crds.api.policies import BREAK_GLASS_GROUP, NAMESPACE_CONTROLLER, policies, service_account
 from nbhd_crds.api.schema import crds
 from nbhd_crds.client import connect
@@ -233,9 +233,11 @@ def stage(cluster: Cluster) -> Iterator[str]:
         assert time.monotonic() < deadline, "the guard of the namespace is not enforced"
         time.sleep(0.1)  # the API server has no event for this
     yield namespace
+    # A guard is in force for a while after it was deleted, so the namespace goes as the guard itself allows it.
+    cluster.kubectl("annotate", "namespace", namespace, f"{ALLOW_DELETE_ANNOTATION}=true")
+    cluster.delete_namespace(namespace)
     kinds = "validatingadmissionpolicies,validatingadmissionpolicybindings"
     cluster.kubectl("delete", kinds, f"{namespace}.{GROUP}")
-    cluster.delete_namespace(namespace)
 
 
 @pytest.fixture
