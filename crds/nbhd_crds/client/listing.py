@@ -14,7 +14,7 @@ from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from nbhd_crds.api.meta import GROUP, VERSION, KubernetesObject
-from nbhd_crds.client.watch import Meta
+from nbhd_crds.client.watch import Head, Meta, Page
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -30,22 +30,8 @@ class Listed(Generic[T]):
     version: str
 
 
-class _Head(msgspec.Struct):
-    metadata: Meta
-
-
-class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "continue_": "continue"}):
-    resource_version: str = ""
-    continue_: str = ""
-
-
-class _Page(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[msgspec.Raw]
-
-
-_page = msgspec.json.Decoder(_Page).decode
-_head = msgspec.json.Decoder(_Head).decode
+_head = msgspec.json.Decoder(Head).decode
+_page = msgspec.json.Decoder(Page).decode
 
 
 class Lists(Generic[T]):

@@ -59,7 +59,9 @@ class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "
     continue_: str = ""
 
 
-class _List(msgspec.Struct):
+class Page(msgspec.Struct):
+    """One page of a list; the items are read by whoever needs them."""
+
     metadata: _ListMeta
     items: list[msgspec.Raw]
 
@@ -75,7 +77,9 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
-class _Bookmark(msgspec.Struct):
+class Head(msgspec.Struct):
+    """An object, or a bookmark, of which only the metadata is read."""
+
     metadata: Meta
 
 
@@ -108,7 +112,7 @@ class Watch(Generic[T]):
         self._only = {"fieldSelector": f"metadata.name={name}"} if name else {}
         self._on_set, self._on_delete = on_set, on_delete
         self._decode = msgspec.json.Decoder(kind).decode
-        self._decode_list = msgspec.json.Decoder(_List).decode
+        self._decode_list = msgspec.json.Decoder(Page).decode
         self._decode_event = msgspec.json.Decoder(_Event).decode
         self._known: dict[tuple[str, str], T] = {}
         self._version = ""
@@ -166,7 +170,7 @@ class Watch(Generic[T]):
         seen: dict[tuple[str, str], T] = {}
         async for event in self._stream({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}):
             if event.type == "BOOKMARK":
-                meta = msgspec.json.decode(event.object, type=_Bookmark).metadata
+                meta = msgspec.json.decode(event.object, type=Head).metadata
                 if (meta.annotations or {}).get(_INITIAL_EVENTS_END) == "true":
                     self._sweep(seen, meta.resource_version)
                     return True
@@ -187,7 +191,7 @@ class Watch(Generic[T]):
 
     def _take(self, event: _Event) -> str:
         if event.type == "BOOKMARK":
-            return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+            return msgspec.json.decode(event.object, type=Head).metadata.resource_version
         found = self._decode(event.object)
         if event.type == "DELETED":
             self._known.pop(_key(found), None)
