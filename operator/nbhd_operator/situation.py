@@ -185,7 +185,7 @@ def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, R
     tenant, plan, own = base.tenant, base.plan, base.tenant.status.runtime
     if plan is None:
         return own, None
-    new = canonical(plan.spec.runtime)
+    new = canonical(plan.spec)
     status = tenant.status
     chose = status.plan != plan.metadata.name and status.observed_generation != tenant.metadata.generation
     turn = key_of(tenant) in cache.turns.get(key_of(plan), ())

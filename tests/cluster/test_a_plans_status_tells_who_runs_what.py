@@ -45,7 +45,8 @@ class Stand:
     async def read(self) -> dict[str, Any]:
         """What the watches bring; returns the Plan as the server has it."""
         plans = await self.plans.list(self.namespace)
-        self.cache.replace(await self.tenants.list(self.namespace), plans, [], self.cache.known())
+        tenants = map(self.cache.pack.of, await self.tenants.list(self.namespace))
+        self.cache.replace(tenants, plans, [], self.cache.known())
         self.cache.stir(self.key)
         found = await asyncio.to_thread(
             self.cluster.kubectl, "-n", self.namespace, "get", "plan", "basic", "-o", "json"
