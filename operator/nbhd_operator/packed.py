@@ -77,7 +77,8 @@ class Packer:
 
     def __call__(self, text: bytes) -> Packed:
         """Packs the API server's JSON. Raises ``msgspec.MsgspecError`` for what is no Tenant."""
-        found, text = _outline(text), msgspec.json.encode(_kept(text))
+        text = msgspec.json.encode(_kept(text))
+        found = _outline(text)
         if len(text) > len(self._like):
             self._like = text
         packing = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, zdict=self._like)
@@ -109,7 +110,7 @@ class Packer:
 
 def parts(runtime: Runtime) -> tuple[str, ...]:
     """A runtime as ``Container`` has it."""
-    return tuple(getattr(runtime, name) for name in Runtime.model_fields)
+    return runtime.image, runtime.cpu, runtime.memory, runtime.cooldown, runtime.model
 
 
 class _Telegram(msgspec.Struct, rename="camel"):
