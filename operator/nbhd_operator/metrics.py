@@ -202,7 +202,7 @@ def ceiling_by_plan(cache: Cache) -> dict[str, float]:
     for key, plan in cache.plans.items():
         for container, tenants in cache.of_plan(key).items():
             if container.up:
-                _, cpu, memory, *_ = container.runtime or parts(plan.spec.runtime)
+                _, cpu, memory, *_ = container.runtime or parts(plan.spec)
                 second = float(cpu) * USD_PER_CPU_SECOND + float(memory.removesuffix("Gi")) * USD_PER_GIB_SECOND
                 found[key.name] = found.get(key.name, 0.0) + 3600 * len(tenants) * second
     return found

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from nbhd_crds.api import Runtime, Tenant
+from nbhd_crds.api import PlanSpec, Runtime, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION, ObjectMeta
 from nbhd_crds.api.tenant import SERVING
 from nbhd_crds.client import Meta
@@ -108,7 +108,7 @@ class Packer:
         return self(tenant.model_dump_json(by_alias=True, exclude_none=True).encode())
 
 
-def parts(runtime: Runtime) -> tuple[str, ...]:
+def parts(runtime: Runtime | PlanSpec) -> tuple[str, ...]:
     """A runtime as ``Container`` has it."""
     return runtime.image, runtime.cpu, runtime.memory, runtime.cooldown, runtime.model
 

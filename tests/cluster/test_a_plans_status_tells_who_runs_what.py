@@ -76,7 +76,7 @@ class Stand:
         await asyncio.to_thread(self.cluster.apply, document, namespace=self.namespace)
         seen = await self.tenants.get(self.namespace, name)
         assert seen is not None
-        runtime = canonical(make.plan(image=image).spec.runtime)
+        runtime = canonical(make.plan(image=image).spec)
         status = {
             "plan": "basic",
             "runtime": runtime.wire(),

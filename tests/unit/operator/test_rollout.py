@@ -27,7 +27,7 @@ FAILED = {"AppReady": ("False", "ProvisioningFailed"), "Stalled": ("True", "Prov
 
 
 def runtime(image: str) -> Runtime:
-    return canonical(make.plan(image=image).spec.runtime)
+    return canonical(make.plan(image=image).spec)
 
 
 def one(
@@ -142,7 +142,7 @@ def test_the_plan_tells_who_runs_what_and_says_it_once() -> None:
 
 def test_another_spelling_is_no_change() -> None:
     spelled = Plan.parse({"metadata": {}, "spec": {"image": NEW, "cpu": "1.0", "memory": "2.0Gi", "cooldown": "1m"}})
-    assert canonical(spelled.spec.runtime) == runtime(NEW)
+    assert canonical(spelled.spec) == runtime(NEW)
 
 
 # -- whole rollouts -------------------------------------------------------------------------------------------------
