@@ -5,6 +5,7 @@ With thousands of objects reading costs far more than the request does. The list
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,6 +21,7 @@ from nbhd_crds.client.watch import Head, Meta, Page
 T = TypeVar("T")
 
 _PAGE = 500
+_BREATH = 25  # objects
 _TIMEOUT = 30.0
 
 
@@ -51,22 +53,24 @@ class Lists(Generic[T]):
         Raises ``ApiException``, ``aiohttp.ClientError`` or what ``read`` does.
         """
         items: list[T] = []
-        token: str | None = None
-        while True:
-            token, version = self._take(await self._ask(token), have, items)
-            if not token:
-                return Listed(items, version)
-
-    def _take(self, body: bytes, have: Callable[[Meta], T | None], items: list[T]) -> tuple[str, str]:
-        """Reads a page; nothing of it is left when the next one comes. Returns the token of that, and the version."""
+        asking = asyncio.create_task(self._ask(None))
         try:
-            page = _page(body)
-            for raw in page.items:
-                known = have(_head(raw).metadata)
-                items.append(self._read(bytes(raw)) if known is None else known)
+            while True:
+                page = _page(await asking)
+                token = page.metadata.continue_
+                if token:
+                    asking = asyncio.create_task(self._ask(token))  # the server works at it while we read this one
+                for number, raw in enumerate(page.items):
+                    if number % _BREATH == 0:
+                        await asyncio.sleep(0)  # whoever waits for the loop goes first
+                    known = have(_head(raw).metadata)
+                    items.append(self._read(bytes(raw)) if known is None else known)
+                if not token:
+                    return Listed(items, page.metadata.resource_version)
         except msgspec.MsgspecError as error:
             raise aiohttp.ClientPayloadError(str(error)) from None
-        return page.metadata.continue_, page.metadata.resource_version
+        finally:
+            asking.cancel()
 
     async def _ask(self, token: str | None) -> bytes:
         options: dict[str, Any] = {"limit": _PAGE, "_continue": token, "_request_timeout": _TIMEOUT}
