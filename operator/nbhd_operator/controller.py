@@ -6,6 +6,7 @@ tenant's trouble never stops another's: every failure ends in that tenant's own 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import logging
@@ -99,6 +100,7 @@ class Controller:
                 await self.look(key)
             finally:
                 self._queue.done(key)
+            await asyncio.sleep(0)  # a look at who is settled waits for nothing, and thousands of them may be in line
 
     async def look(self, key: Key) -> None:
         """One look at one tenant. Never raises; whatever fails is tried again with a back-off."""

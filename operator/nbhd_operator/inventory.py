@@ -7,6 +7,7 @@ says nothing, least of all that something is missing. Everything else here is pu
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,11 @@ class Inventory:
     """Of containers without a workload profile; None where Azure does not count them."""
     differing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Apps that are not as they were left, and where."""
+
+    @functools.cached_property
+    def granted(self) -> frozenset[tuple[str, str]]:
+        """The grants by scope and principal: every tenant's is looked up."""
+        return frozenset((grant["scope"], grant["principalId"]) for grant in self.grants)
 
     def residents(self, platform_id: str) -> frozenset[str]:
         """Ids of the tenants that have something here."""
@@ -115,7 +121,7 @@ def _drift_of_secrets(situation: Situation, task: Task, found: Inventory) -> Ite
     yield from _compare("identity", want, found.identities.get(name))
     yield from _compare("secret", {"tags": task.tags, "enabled": True}, found.secrets.get(name))
     scope, principal = scope_of(task).casefold(), identity.principal_id if identity else ""
-    if not any(grant["scope"] == scope and grant["principalId"] == principal for grant in found.grants):
+    if (scope, principal) not in found.granted:
         yield "roleAssignment.absent"
 
 

@@ -34,6 +34,7 @@ from nbhd_operator.finding import Finding
 from nbhd_operator.inventory import Inventory
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.orphans import Stray
+from nbhd_operator.packed import Packed
 from nbhd_operator.placement import UNSEEN, Standing, whereabouts
 from nbhd_operator.queue import Backoff, Closed, WorkQueue
 from nbhd_operator.resources.base import Body, Place
@@ -209,14 +210,14 @@ class Keeper:
     async def _list(self, cell: Cell, place: Place) -> Look:
         key, placed = key_of(cell), self._cache.placed(key_of(cell))
         at_rest = {
-            azure_name(tenant.spec.id).casefold(): tenant
-            for at, tenant in self._cache.tenants.items()
-            if at.namespace == key.namespace and tenant.status.cell == key.name and not _moving(tenant)
+            azure_name(packed.id).casefold(): packed
+            for packed in self._cache.packed.values()
+            if packed.namespace == key.namespace and packed.cell == key.name and not packed.moving
         }
 
         def compare(app: Body) -> tuple[str, ...]:
-            tenant = at_rest.get(str(app["name"]).casefold())
-            return inventory.app_drift(self._assess(tenant), app) if tenant else ()
+            packed = at_rest.get(str(app["name"]).casefold())
+            return inventory.app_drift(self._assess(packed.unpack()), app) if packed else ()
 
         found = await inventory.take(self._azure, place, compare)
         await self._hand_over_drift(at_rest.values(), found)
@@ -224,17 +225,17 @@ class Keeper:
         return Look(standing, found=found, strays=self._strays(key, found))
 
     def _strays(self, key: Key, found: Inventory) -> list[Stray]:
-        beside = (tenant for at, tenant in self._cache.tenants.items() if at.namespace == key.namespace)
+        beside = (packed for packed in self._cache.packed.values() if packed.namespace == key.namespace)
         return orphans.find(found, self._platform.id, key.name, beside, self._now())
 
-    async def _hand_over_drift(self, tenants: Iterable[Tenant], found: Inventory) -> None:
-        for number, tenant in enumerate(tenants):
+    async def _hand_over_drift(self, tenants: Iterable[Packed], found: Inventory) -> None:
+        for number, packed in enumerate(tenants):
             if number % _BREATH == 0:
                 await asyncio.sleep(0)  # whoever waits for the loop goes first
-            key = key_of(tenant)
-            if self._cache.tenants.get(key) is not tenant:
+            key = Key(packed.namespace, packed.name)
+            if self._cache.packed.get(key) is not packed:
                 continue  # it changed while Azure was listed, so the list may be older
-            if paths := inventory.drift(self._assess(tenant), found):
+            if paths := inventory.drift(self._assess(packed.unpack()), found):
                 log.warning("drift", extra={"tenant": key.name, "namespace": key.namespace, "paths": ",".join(paths)})
                 self._metrics.drifts.inc()
                 self._suspect(key)
@@ -305,8 +306,8 @@ class Keeper:
 
     def _tell(self, namespace: str, *, everybody: bool) -> None:
         """Wakes whoever may wait for a Cell; who is at rest is not concerned, unless nothing may be done there now."""
-        for key, tenant in self._cache.tenants.items():
-            if key.namespace == namespace and (everybody or not tenant.status.cell or _moving(tenant)):
+        for key, packed in self._cache.packed.items():
+            if key.namespace == namespace and (everybody or not packed.cell or packed.moving):
                 self._wake(key)
 
     def _same(self, cell: Cell, place: Place) -> bool:
@@ -347,13 +348,6 @@ def _decides(standing: Standing) -> tuple[object, ...]:
 def _stalled(status: CellStatus) -> tuple[str, str] | None:
     found = next((one for one in status.conditions if one.type == "Stalled" and one.status == "True"), None)
     return (found.reason, found.message) if found else None
-
-
-def _moving(tenant: Tenant) -> bool:
-    """True while the controller has not come to rest with what the Tenant is now."""
-    if tenant.deleting or tenant.status.observed_generation != tenant.metadata.generation:
-        return True
-    return any(one.status == "True" and one.type in ("Reconciling", "Stalled") for one in tenant.status.conditions)
 
 
 def _names(key: Key) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 import kopf
@@ -24,6 +25,7 @@ def main() -> None:
     settings = load(OperatorSettings)
     logs.configure(settings.log_level)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # one line for every event otherwise
+    gc.freeze()  # what was imported stays: looking through it again and again costs more than all that comes
     runtime = Runtime(settings)
     try:
         _run(settings, runtime)

@@ -16,8 +16,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nbhd_crds import metrics
-from nbhd_crds.api import Plan, Tenant
-from nbhd_operator.cache import Cache, Key
+from nbhd_crds.api import Plan
+from nbhd_operator.cache import Cache
+from nbhd_operator.packed import parts
 
 _LOOK_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -150,8 +151,8 @@ class _Reading(Collector):
         phases = GaugeMetricFamily(
             "nbhd_operator_tenants", "Tenants by phase (New: not looked at yet). Leader only.", labels=["phase"]
         )
-        tenants = self._cache.tenants.values()
-        for phase, number in sorted(Tally(tenant.status.phase or "New" for tenant in tenants).items()):
+        tenants = self._cache.packed.values()
+        for phase, number in sorted(Tally(packed.phase or "New" for packed in tenants).items()):
             phases.add_metric([phase], number)
         yield phases
         orphans = GaugeMetricFamily(
@@ -180,7 +181,7 @@ class _Reading(Collector):
             "woken to be counted. Leader only.",
             labels=["plan"],
         )
-        for plan, dollars in sorted(ceiling_by_plan(tenants, self._cache.plans).items()):
+        for plan, dollars in sorted(ceiling_by_plan(self._cache).items()):
             ceiling.add_metric([plan], dollars)
         yield ceiling
 
@@ -195,15 +196,13 @@ def rollout_states(plans: Iterable[Plan]) -> Tally[tuple[str, str]]:
     return found
 
 
-def ceiling_by_plan(tenants: Iterable[Tenant], plans: Mapping[Key, Plan]) -> dict[str, float]:
+def ceiling_by_plan(cache: Cache) -> dict[str, float]:
     """US dollars an hour, by plan, while every container that may run does."""
     found: dict[str, float] = {}
-    for tenant in tenants:
-        plan = plans.get(Key(tenant.metadata.namespace, tenant.status.plan or ""))
-        app = tenant.condition("AppReady")
-        if plan is not None and app is not None and app.status == "True":
-            runtime = tenant.status.runtime or plan.spec
-            cpu, memory = float(runtime.cpu), float(runtime.memory.removesuffix("Gi"))
-            dollars = 3600 * (cpu * USD_PER_CPU_SECOND + memory * USD_PER_GIB_SECOND)
-            found[plan.metadata.name] = found.get(plan.metadata.name, 0.0) + dollars
+    for key, plan in cache.plans.items():
+        for container, tenants in cache.of_plan(key).items():
+            if container.up:
+                _, cpu, memory, *_ = container.runtime or parts(plan.spec)
+                second = float(cpu) * USD_PER_CPU_SECOND + float(memory.removesuffix("Gi")) * USD_PER_GIB_SECOND
+                found[key.name] = found.get(key.name, 0.0) + 3600 * len(tenants) * second
     return found

@@ -11,10 +11,10 @@ import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nbhd_crds.api import Tenant
 from nbhd_crds.api.cell import Orphan
 from nbhd_crds.identity import azure_name
 from nbhd_operator.inventory import Inventory
+from nbhd_operator.packed import Packed
 from nbhd_operator.resources.base import PLATFORM_TAG, TENANT_TAG, Body
 
 MIN_AGE = datetime.timedelta(hours=1)
@@ -42,10 +42,10 @@ class Stray:
 
 
 def find(
-    found: Inventory, platform_id: str, cell: str, tenants: Iterable[Tenant], now: datetime.datetime
+    found: Inventory, platform_id: str, cell: str, tenants: Iterable[Packed], now: datetime.datetime
 ) -> list[Stray]:
     """All of them, by kind and name. ``tenants`` must be all Tenants of the Cell's namespace."""
-    living = {tenant.spec.id for tenant in tenants if tenant.status.cell in (None, cell)}
+    living = {tenant.id for tenant in tenants if tenant.cell in (None, cell)}
     owned = {azure_name(spec_id).casefold() for spec_id in living}
     strays = [*_tagged(found, platform_id, living), *_granted(found, owned)]
     old = [stray for stray in strays if stray.created is not None and now - stray.created > MIN_AGE]

@@ -46,11 +46,15 @@ class Ruling:
 
 def ruling(tenant: Tenant, plan: Plan | None) -> Ruling:
     """The ruling for one Tenant of a Plan."""
-    for found in (tenant, plan):
-        if found is not None and (value := found.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION)) is not None:
-            where = "this Tenant" if found is tenant else f"the Plan {found.metadata.name}"
-            return _read(value, where, by_plan=found is not tenant)
-    return Ruling()
+    return ruled(tenant.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION), plan)
+
+
+def ruled(own: str | None, plan: Plan | None) -> Ruling:
+    """The same for a Tenant whose own annotation is ``own``."""
+    if own is not None:
+        return _read(own, "this Tenant", by_plan=False)
+    said = plan.metadata.annotations.get(RECONCILE_POLICY_ANNOTATION) if plan else None
+    return _read(said, f"the Plan {plan.metadata.name}", by_plan=True) if plan and said is not None else Ruling()
 
 
 def _read(value: str, where: str, *, by_plan: bool) -> Ruling:

@@ -51,7 +51,7 @@ class Backoff:
         return plain * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - jitter, not a secret
 
 
-@dataclass
+@dataclass(slots=True)
 class _Entry:
     waiting: Priority | None = None
     since: float = 0.0

@@ -12,16 +12,17 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from nbhd_crds.api import Plan, PlanStatus, Runtime, RuntimeCount, Tenant
+from nbhd_crds.api import Plan, PlanSpec, PlanStatus, Runtime, RuntimeCount
 from nbhd_crds.api.meta import seconds
-from nbhd_operator.cache import Key, key_of
+from nbhd_operator.cache import Key
 from nbhd_operator.finding import Finding, conditions
-from nbhd_operator.policy import ruling
-from nbhd_operator.reasons import NO_ANSWER, PLANNED, PROVISIONING_FAILED, ROLLING_OUT
+from nbhd_operator.packed import Container, parts
+from nbhd_operator.policy import ruled
+from nbhd_operator.reasons import PLANNED, PROVISIONING_FAILED, ROLLING_OUT
 
 _NAMED = 5
 _RUNTIMES = 10
@@ -56,15 +57,19 @@ class Rollout:
     runtimes: Counter[Runtime]
 
 
-@functools.lru_cache(maxsize=1024)
-def canonical(runtime: Runtime) -> Runtime:
+def canonical(runtime: Runtime | PlanSpec) -> Runtime:
     """The same runtime in the one spelling that is compared: ``60s`` and ``1m`` make the same container."""
+    return _canonical(runtime.image, runtime.cpu, runtime.memory, runtime.cooldown, runtime.model)
+
+
+@functools.lru_cache(maxsize=1024)
+def _canonical(image: str, cpu: str, memory: str, cooldown: str, model: str) -> Runtime:
     return Runtime(
-        image=runtime.image,
-        cpu=f"{float(runtime.cpu):g}",
-        memory=f"{float(runtime.memory.removesuffix('Gi')):g}Gi",
-        cooldown=f"{seconds(runtime.cooldown)}s",
-        model=runtime.model,
+        image=image,
+        cpu=f"{float(cpu):g}",
+        memory=f"{float(memory.removesuffix('Gi')):g}Gi",
+        cooldown=f"{seconds(cooldown)}s",
+        model=model,
     )
 
 
@@ -73,85 +78,52 @@ def short(runtime: Runtime) -> str:
     return hashlib.sha256(json.dumps(runtime.wire(), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def standing(tenant: Tenant, plan: Plan) -> Standing | None:
-    """How far it has come with this Tenant; None without a container: the next one is made from the plan's runtime."""
-    runtime = tenant.status.runtime
-    if runtime is None:
+def standing(container: Container, plan: Plan) -> Standing | None:
+    """How far it has come with one Tenant; None without a container: the next one is made from the plan's runtime."""
+    if not container.runtime:
         return None
-    return _standing(tenant, plan, _Said(tenant), own=runtime == canonical(plan.spec.runtime))
-
-
-class _Said:
-    """What the conditions of a Tenant say, looked up once: this is asked of every Tenant each time that one changed."""
-
-    __slots__ = ("_by_type", "rolling", "up")
-
-    def __init__(self, tenant: Tenant) -> None:
-        self._by_type = {condition.type: condition for condition in tenant.status.conditions}
-        self.rolling = self("UpToDate")[1] == ROLLING_OUT
-        self.up = self("AppReady")[0] == "True"
-
-    def __call__(self, kind: str) -> tuple[str, str]:
-        found = self._by_type.get(kind)
-        return (found.status, found.reason) if found else ("", "")
-
-
-def _standing(tenant: Tenant, plan: Plan, said: _Said, *, own: bool) -> Standing:
-    right, stalled = tenant.status.entitlement, said("Stalled")
-    due = right is not None and right.serves and said("Linked")[0] == "True" and not tenant.deleting
-    if own:
-        if not said.rolling and (not due or said.up):
+    if container.runtime == parts(canonical(plan.spec)):
+        if not container.rolling and (not container.due or container.up):
             return Standing.UPDATED
-        failed = stalled[0] == "True" or said("Reconciling") == ("True", NO_ANSWER)
-        return Standing.FAILED if failed else Standing.COMING
-    rule = ruling(tenant, plan)
-    able = stalled[0] != "True" or stalled[1] == PROVISIONING_FAILED
-    if not due or not able or not (rule.manages or rule.by_plan):
+        return Standing.FAILED if container.stalled or container.silent else Standing.COMING
+    rule = ruled(container.policy, plan)
+    able = container.stalled in ("", PROVISIONING_FAILED)
+    if not container.due or not able or not (rule.manages or rule.by_plan):
         return Standing.ASIDE
     return Standing.WAITING if rule.manages else Standing.WITHHELD
 
 
-def rollout(plan: Plan, tenants: Iterable[Tenant], before: Collection[Key] = ()) -> Rollout:
-    """Where the rollout stands. ``before`` are the turns given out earlier: who has one and did not use it keeps it."""
-    counts, runtimes = Counter[Standing](), Counter[_Parts]()
+def rollout(plan: Plan, tenants: Mapping[Container, Collection[Key]], before: Collection[Key] = ()) -> Rollout:
+    """Where the rollout stands with the Plan's Tenants, by how their containers are.
+
+    ``before`` are the turns given out earlier: who has one and did not use it keeps it.
+    """
+    counts, runtimes = Counter[Standing](), Counter[tuple[str, ...]]()
     waiting, failed = list[tuple[bool, bool, Key]](), list[str]()
-    target, moving = _parts(canonical(plan.spec.runtime)), False
-    for tenant in tenants:
-        if tenant.status.runtime is None:
+    moving = False
+    for container, keys in tenants.items():
+        how = standing(container, plan)
+        if how is None:
             continue
-        said, parts = _Said(tenant), _parts(tenant.status.runtime)
-        how = _standing(tenant, plan, said, own=parts == target)
-        counts[how] += 1
-        runtimes[parts] += 1
+        counts[how] += len(keys)
+        runtimes[container.runtime] += len(keys)
         if how is Standing.WAITING:
             # Whoever is down goes first: the change may be what mends it.
-            key = key_of(tenant)
-            waiting.append((key not in before, said.up and not said.rolling, key))
+            waiting += [(key not in before, container.up and not container.rolling, key) for key in keys]
         elif how in (Standing.COMING, Standing.FAILED):
-            moving |= said.rolling
+            moving |= container.rolling
         if how is Standing.FAILED:
-            failed.append(tenant.metadata.name)
+            failed += [key.name for key in keys]
     spec = plan.spec.rollout
     free = 0 if spec.paused else max(spec.max_in_flight - counts[Standing.COMING] - counts[Standing.FAILED], 0)
     turns = frozenset(key for _, _, key in heapq.nsmallest(free, waiting))
-    return Rollout(turns, counts, tuple(sorted(failed)), moving, _named(runtimes))
-
-
-_Parts = tuple[str, ...]
-
-
-def _parts(runtime: Runtime) -> _Parts:
-    return runtime.image, runtime.cpu, runtime.memory, runtime.cooldown, runtime.model
-
-
-def _named(found: Counter[_Parts]) -> Counter[Runtime]:
-    fields = ("image", "cpu", "memory", "cooldown", "model")
-    return Counter({Runtime(**dict(zip(fields, parts, strict=True))): number for parts, number in found.items()})
+    named = Counter({Runtime(**dict(zip(Runtime.model_fields, one, strict=True))): n for one, n in runtimes.items()})
+    return Rollout(turns, counts, tuple(sorted(failed)), moving, named)
 
 
 def report(plan: Plan, found: Rollout, now: datetime.datetime) -> PlanStatus:
     """The whole status of the Plan."""
-    counts, own = found.counts, canonical(plan.spec.runtime)
+    counts, own = found.counts, canonical(plan.spec)
     updating = counts[Standing.COMING] + counts[Standing.FAILED]
     others = sorted(
         (runtime for runtime in found.runtimes if runtime != own), key=lambda one: (-found.runtimes[one], short(one))

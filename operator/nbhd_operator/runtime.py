@@ -36,6 +36,7 @@ from nbhd_operator.errors import Fault
 from nbhd_operator.events import Recorder, poster
 from nbhd_operator.keeper import Keeper
 from nbhd_operator.metrics import Metrics
+from nbhd_operator.packed import Packed
 from nbhd_operator.progress import stuck
 from nbhd_operator.queue import Priority, WorkQueue
 from nbhd_operator.settings import OperatorSettings
@@ -77,9 +78,9 @@ class Runtime:
         api = await connect(settings.kubeconfig)
         self._resources.push_async_callback(api.close)
         self._tenants = Tenants(api)
-        self._list_tenants = Lists(api, Tenant, Tenant.plural, settings.namespace)
-        self._list_plans = Lists(api, Plan, Plan.plural, settings.namespace)
-        self._list_cells = Lists(api, Cell, Cell.plural, settings.namespace)
+        self._list_tenants = Lists(api, Tenant.plural, settings.namespace, self.cache.pack)
+        self._list_plans = Lists(api, Plan.plural, settings.namespace, Plan.model_validate_json)
+        self._list_cells = Lists(api, Cell.plural, settings.namespace, Cell.model_validate_json)
         azure = await self._resources.enter_async_context(Azure(settings, self.metrics))
         self._recorder = Recorder(poster(api), name, self.metrics)
         if settings.lease_namespace:
@@ -170,8 +171,8 @@ class Runtime:
         self._leading = True
         self.metrics.leader.set(1)
         self.metrics.looked_at = self.metrics.succeeded_at = time.monotonic()
-        for key, tenant in self.cache.tenants.items():
-            self.queue.add(key, _urgency(tenant))
+        for key, packed in self.cache.packed.items():
+            self.queue.add(key, _urgency(packed))
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
@@ -222,10 +223,13 @@ class Runtime:
 
     def on_tenant(self, event: str | None, tenant: Tenant) -> None:
         """A Tenant was listed or added (None), changed or deleted."""
-        gone = event == "DELETED"
-        concerned = self.cache.drop_tenant(key_of(tenant)) if gone else self.cache.put_tenant(tenant)
+        if event == "DELETED":
+            concerned, priority = self.cache.drop_tenant(key_of(tenant)), Priority.LIVE
+        else:
+            packed = self.cache.pack.of(tenant)
+            concerned, priority = self.cache.put(packed), _urgency(packed) if event is None else Priority.LIVE
         for key in concerned:
-            self._add(key, _urgency(tenant) if event is None else Priority.LIVE)
+            self._add(key, priority)
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
         """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
@@ -277,7 +281,7 @@ class Runtime:
             self.watches.listed(plural, version)
 
     async def _list(self) -> None:
-        def known_already(meta: Meta) -> Tenant | None:
+        def known_already(meta: Meta) -> Packed | None:
             return self.cache.same_tenant(meta.namespace, meta.name, meta.uid, meta.resource_version)
 
         known = self.cache.known()
@@ -294,10 +298,9 @@ class Runtime:
         }
 
 
-def _urgency(tenant: Tenant) -> Priority:
+def _urgency(packed: Packed) -> Priority:
     """Somebody may wait for what no look has seen yet."""
-    unseen = tenant.status.observed_generation != tenant.metadata.generation
-    return Priority.LIVE if unseen else Priority.BACKLOG
+    return Priority.LIVE if packed.unseen else Priority.BACKLOG
 
 
 def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:

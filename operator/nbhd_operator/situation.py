@@ -6,6 +6,7 @@ Pure, from the cache and the time; it asks nobody. ``reconcile.py`` goes on from
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from nbhd_operator.cache import Cache, key_of
 from nbhd_operator.claims import chat_owner, id_owner
 from nbhd_operator.entitlement import RETENTION_OVER, entitlement, standing
 from nbhd_operator.finding import Finding
+from nbhd_operator.packed import parts
 from nbhd_operator.placement import Undecided, barrier, cell_of, must_move
 from nbhd_operator.plans import Unresolved, plan_of
 from nbhd_operator.policy import Policy, Ruling, ruling
@@ -185,7 +187,7 @@ def _runtime(base: Situation, aim: Aim, cache: Cache) -> tuple[Runtime | None, R
     tenant, plan, own = base.tenant, base.plan, base.tenant.status.runtime
     if plan is None:
         return own, None
-    new = canonical(plan.spec.runtime)
+    new = canonical(plan.spec)
     status = tenant.status
     chose = status.plan != plan.metadata.name and status.observed_generation != tenant.metadata.generation
     turn = key_of(tenant) in cache.turns.get(key_of(plan), ())
@@ -232,20 +234,31 @@ def _hash(
     task: Task | None = None,
     awaited: Runtime | None = None,
 ) -> str:
-    bundle, runtime = (task.bundle, task.runtime) if task else (None, None)
-    inputs = {
-        "template": TEMPLATE_VERSION,
-        "tenant": base.tenant.spec.wire(),
-        "plan": base.plan.metadata.name if base.plan else None,
-        "runtime": runtime.wire() if runtime and aim is Aim.SERVE else None,
-        "awaited": awaited.wire() if awaited else None,
-        "cell": vars(task.place) if task else None,
-        "probe": probe_asked(base.tenant) if aim is Aim.SERVE else None,
-        "keys": dict(bundle.keys) if bundle else None,
-        "platform": vars(platform),
-        "right": [base.right.wire(), base.standing.wire()],
-        "linked": base.linked.reason,
-        "aim": aim.value,
-        "held": None if base.ruling.manages else [base.ruling.policy.value, base.ruling.said],
-    }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
+    runtime = task.runtime if task and aim is Aim.SERVE else None
+    digest = _begun(
+        TEMPLATE_VERSION,
+        base.plan.metadata.name if base.plan else None,
+        parts(runtime) if runtime else None,
+        parts(awaited) if awaited else None,
+        task.place if task else None,
+        probe_asked(base.tenant) if aim is Aim.SERVE else None,
+        tuple(task.bundle.keys.items()) if task and task.bundle else None,
+        platform,
+        _said(base.right),
+        _said(base.standing),
+        base.linked.reason,
+        aim.value,
+        None if base.ruling.manages else (base.ruling.policy.value, base.ruling.said),
+    ).copy()
+    digest.update(base.tenant.spec.model_dump_json(by_alias=True, exclude_none=True).encode())
+    return digest.hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=256)
+def _begun(*inputs: object) -> hashlib._Hash:
+    """A hash of what thousands of Tenants have in common, to go on from with what they have not."""
+    return hashlib.sha256(json.dumps(inputs, default=vars).encode())
+
+
+def _said(right: Entitlement) -> tuple[str, ...]:
+    return right.state, right.reason, right.until.isoformat() if right.until else ""

@@ -14,12 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
-from nbhd_crds.api.tenant import Tenant
+from nbhd_crds.api.tenant import SERVING, Tenant
 from nbhd_crds.client import Meta
 
 K = TypeVar("K")
-
-_SERVED = ("Active", "Grace")
 
 
 class TelegramView(msgspec.Struct, rename="camel", frozen=True, gc=False):
@@ -104,7 +102,7 @@ class TenantView(msgspec.Struct, rename="camel", frozen=True, gc=False):
     @property
     def entitled(self) -> bool:
         """True while the subscriber has a right to service."""
-        return self.status.entitlement is not None and self.status.entitlement.state in _SERVED
+        return self.status.entitlement is not None and self.status.entitlement.state in SERVING
 
     @property
     def chat(self) -> int | None:

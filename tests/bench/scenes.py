@@ -96,6 +96,7 @@ async def setting(
         session = await stack.enter_async_context(break_glass(cluster.kubeconfig))
         port = free_port()
         own = {"NBHD_LOG_LEVEL": "WARNING", "NBHD_HEALTH_LISTEN": f"127.0.0.1:{port}", **environment}
+        own["PYTHONDONTWRITEBYTECODE"] = ""  # its first start compiles it, as the image's build does
         operator = dataclasses.replace(
             world.operator,
             environment={**world.operator.environment, **own},

@@ -45,7 +45,8 @@ class Stand:
     async def read(self) -> dict[str, Any]:
         """What the watches bring; returns the Plan as the server has it."""
         plans = await self.plans.list(self.namespace)
-        self.cache.replace(await self.tenants.list(self.namespace), plans, [], self.cache.known())
+        tenants = map(self.cache.pack.of, await self.tenants.list(self.namespace))
+        self.cache.replace(tenants, plans, [], self.cache.known())
         self.cache.stir(self.key)
         found = await asyncio.to_thread(
             self.cluster.kubectl, "-n", self.namespace, "get", "plan", "basic", "-o", "json"
@@ -75,7 +76,7 @@ class Stand:
         await asyncio.to_thread(self.cluster.apply, document, namespace=self.namespace)
         seen = await self.tenants.get(self.namespace, name)
         assert seen is not None
-        runtime = canonical(make.plan(image=image).spec.runtime)
+        runtime = canonical(make.plan(image=image).spec)
         status = {
             "plan": "basic",
             "runtime": runtime.wire(),

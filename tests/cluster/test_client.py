@@ -124,12 +124,12 @@ async def test_a_list_reads_what_changed_and_tells_where_a_watch_may_go_on(
         return found if same else None
 
     async with await connect(service_kubeconfig("operator")) as api:
-        lists = Lists(api, Tenant, Tenant.plural, namespace)
+        lists = Lists(api, Tenant.plural, namespace, Tenant.model_validate_json)
         first = await lists()
         assert first.items == made
         changed = await as_webhooks.apply_part(made[1], "billing", billing("active"), MANAGER)
         second = await lists(have)
-        everywhere = await Lists(api, Tenant, Tenant.plural, "")(have)
+        everywhere = await Lists(api, Tenant.plural, "", Tenant.model_validate_json)(have)
     assert second.items == [made[0], changed, made[2]]
     assert second.items[0] is made[0]
     assert int(first.version) < int(changed.metadata.resource_version) <= int(second.version)

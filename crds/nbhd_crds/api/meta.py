@@ -46,7 +46,7 @@ def _utc(value: datetime.datetime) -> datetime.datetime:
     if value.tzinfo is None:
         message = "a time needs a time zone"
         raise ValueError(message)
-    return value.astimezone(datetime.UTC)
+    return value.astimezone(datetime.UTC) if value.utcoffset() else value
 
 
 Time = Annotated[
@@ -79,8 +79,8 @@ class ObjectMeta(ApiModel):
     creation_timestamp: Time | None = None
     deletion_timestamp: Time | None = None
     finalizers: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class Condition(ApiModel):

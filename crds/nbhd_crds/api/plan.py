@@ -76,11 +76,6 @@ class PlanSpec(ApiModel):
     )
     rollout: Annotated[Rollout, Field(description="How a change reaches the plan's tenants.")] = Rollout()
 
-    @property
-    def runtime(self) -> Runtime:
-        """What containers of this plan are made from."""
-        return Runtime(image=self.image, cpu=self.cpu, memory=self.memory, cooldown=self.cooldown, model=self.model)
-
 
 class RuntimeCount(ApiModel):
     """How many tenants still run one runtime."""

@@ -113,6 +113,8 @@ class TenantSpec(ApiModel):
 
 
 EntitlementState = Literal["Pending", "Active", "Grace", "Suspended", "Ended"]
+SERVING: tuple[EntitlementState, ...] = ("Active", "Grace")
+"""While one of these lasts the assistant may work."""
 Phase = Literal["Pending", "AwaitingLink", "Provisioning", "Ready", "Suspended", "Ended", "Deleting", "Stalled"]
 
 
@@ -126,7 +128,7 @@ class Entitlement(ApiModel):
     @property
     def serves(self) -> bool:
         """True while the assistant may work."""
-        return self.state in ("Active", "Grace")
+        return self.state in SERVING
 
 
 class AppliedIdentity(ApiModel):

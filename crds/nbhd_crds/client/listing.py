@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import aiohttp
 import msgspec
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from nbhd_crds.api.meta import GROUP, VERSION, KubernetesObject
+from nbhd_crds.api.meta import GROUP, VERSION
 from nbhd_crds.client.watch import Head, Meta, Page
 
-T = TypeVar("T", bound=KubernetesObject)
+T = TypeVar("T")
 
 _PAGE = 500
 _TIMEOUT = 30.0
@@ -35,24 +36,37 @@ _page = msgspec.json.Decoder(Page).decode
 
 
 class Lists(Generic[T]):
-    """Lists the objects of one kind: of one namespace, or of all of them when ``namespace`` is empty."""
+    """Lists the objects of one kind: of one namespace, or of all of them when ``namespace`` is empty.
 
-    def __init__(self, api: client.ApiClient, kind: type[T], plural: str, namespace: str) -> None:
+    ``read`` makes of the JSON of one what its caller keeps.
+    """
+
+    def __init__(self, api: client.ApiClient, plural: str, namespace: str, read: Callable[[bytes], T]) -> None:
         self._api = client.CustomObjectsApi(api)
-        self._kind, self._plural, self._namespace = kind, plural, namespace
+        self._plural, self._namespace, self._read = plural, namespace, read
 
     async def __call__(self, have: Callable[[Meta], T | None] = lambda _: None) -> Listed[T]:
-        """``have`` gives an object that is known in exactly this version already."""
+        """``have`` gives an object that is known in exactly this version already.
+
+        Raises ``ApiException``, ``aiohttp.ClientError`` or what ``read`` does.
+        """
         items: list[T] = []
         token: str | None = None
         while True:
-            page = _page(await self._ask(token))
+            token, version = self._take(await self._ask(token), have, items)
+            if not token:
+                return Listed(items, version)
+
+    def _take(self, body: bytes, have: Callable[[Meta], T | None], items: list[T]) -> tuple[str, str]:
+        """Reads a page; nothing of it is left when the next one comes. Returns the token of that, and the version."""
+        try:
+            page = _page(body)
             for raw in page.items:
                 known = have(_head(raw).metadata)
-                items.append(self._kind.parse(msgspec.json.decode(raw)) if known is None else known)
-            token = page.metadata.continue_
-            if not token:
-                return Listed(items, page.metadata.resource_version)
+                items.append(self._read(bytes(raw)) if known is None else known)
+        except msgspec.MsgspecError as error:
+            raise aiohttp.ClientPayloadError(str(error)) from None
+        return page.metadata.continue_, page.metadata.resource_version
 
     async def _ask(self, token: str | None) -> bytes:
         options: dict[str, Any] = {"limit": _PAGE, "_continue": token, "_request_timeout": _TIMEOUT}

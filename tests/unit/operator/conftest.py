@@ -226,8 +226,8 @@ class Operator:
         self._list()
 
     def _list(self) -> None:
-        cells = self.cells.cells.values()
-        for key in self.cache.replace(self._store.tenants.values(), self._plans, cells, self.cache.known()):
+        cells, tenants = self.cells.cells.values(), map(self.cache.pack.of, self._store.tenants.values())
+        for key in self.cache.replace(tenants, self._plans, cells, self.cache.known()):
             self.queue.add(key)
 
     def _refused(self, situation: Situation, fault: Fault) -> bool:

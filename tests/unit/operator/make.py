@@ -112,7 +112,7 @@ def cache(*tenants: Tenant, plans: tuple[Plan, ...] | None = None, cells: tuple[
     """A cache with one Plan and one Cell unless told otherwise."""
     found = Cache()
     plans, cells = (plan(),) if plans is None else plans, (cell(),) if cells is None else cells
-    found.replace(tenants, plans, cells, found.known())
+    found.replace(map(found.pack.of, tenants), plans, cells, found.known())
     found.standings = {key_of(one): opened(one) for one in cells}
     return found
 

@@ -229,9 +229,8 @@ class Small:
     def restart(self) -> None:
         """Another process: whatever was only in memory is gone."""
         before, self.cache = self.cache, Cache()
-        self.cache.replace(
-            self.store.tenants.values(), before.plans.values(), before.cells.values(), self.cache.known()
-        )
+        tenants = map(self.cache.pack.of, self.store.tenants.values())
+        self.cache.replace(tenants, before.plans.values(), before.cells.values(), self.cache.known())
         self.cache.standings = before.standings
         self.queue: WorkQueue[Key] = WorkQueue(lambda: self._seconds)
 

@@ -273,6 +273,6 @@ def test_never_are_more_containers_replaced_at_a_time_than_the_plan_allows(histo
 
 
 def _replaced(small: Small) -> int:
-    own = canonical(small.plan().spec.runtime)
+    own = canonical(small.plan().spec)
     tenants = small.store.tenants.values()
     return sum(t.status.runtime == own and said(t, "UpToDate")[1] == ROLLING_OUT for t in tenants)

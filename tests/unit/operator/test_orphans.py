@@ -10,6 +10,7 @@ from nbhd_crds.api import Tenant
 from nbhd_crds.api.cell import Quota
 from nbhd_operator.inventory import Inventory
 from nbhd_operator.orphans import REMOVAL_ORDER, Stray, find, next_to_remove, requested
+from nbhd_operator.packed import Packer
 from tests.unit.operator import make
 from tests.unit.operator.make import NOW, at
 
@@ -46,7 +47,7 @@ def inventory(
 
 
 def kinds(found: Inventory, *tenants: Tenant) -> list[str]:
-    return [f"{stray.kind} {stray.name}" for stray in find(found, "test", "cell-1", tenants, NOW)]
+    return [f"{stray.kind} {stray.name}" for stray in find(found, "test", "cell-1", map(Packer().of, tenants), NOW)]
 
 
 def identity(spec_id: str = ID, principal: str = "p1") -> dict[str, Any]:
@@ -88,7 +89,7 @@ def test_a_tenant_that_is_being_deleted_is_still_there() -> None:
 def test_a_grant_to_an_identity_that_is_gone_counts_for_ever() -> None:
     here = make.tenant("zoe", status={"cell": "cell-1"})
     grants = (grant(principal="p1"), grant(principal="old"), grant(principal="oncall", kind="User"))
-    found = find(inventory(identities=(identity(),), grants=grants), "test", "cell-1", [here], NOW)
+    found = find(inventory(identities=(identity(),), grants=grants), "test", "cell-1", [Packer().of(here)], NOW)
     assert [(stray.kind, stray.id) for stray in found] == [("roleAssignment", f"g-{ID}-old")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from nbhd_crds.api import Plan, Runtime, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
 from nbhd_operator.metrics import rollout_states
+from nbhd_operator.packed import Container
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.rollout import Standing, canonical, report, rollout, short, standing
 from tests.unit.operator import make
@@ -25,7 +27,7 @@ FAILED = {"AppReady": ("False", "ProvisioningFailed"), "Stalled": ("True", "Prov
 
 
 def runtime(image: str) -> Runtime:
-    return canonical(make.plan(image=image).spec.runtime)
+    return canonical(make.plan(image=image).spec)
 
 
 def one(
@@ -46,6 +48,10 @@ def one(
     return make.tenant(
         name, status=status, meta={"annotations": {RECONCILE_POLICY_ANNOTATION: policy} if policy else {}}
     )
+
+
+def together(*tenants: Tenant) -> Mapping[Container, Collection[Key]]:
+    return make.cache(*tenants).of_plan(Key("ns", "basic"))
 
 
 def keys(*names: str) -> set[Key]:
@@ -74,7 +80,8 @@ def keys(*names: str) -> set[Key]:
     ],
 )
 def test_how_far_it_has_come_with_one_tenant(tenant: Tenant, expected: Standing | None) -> None:
-    assert standing(tenant, PLAN) is expected
+    (container,) = together(tenant)
+    assert standing(container, PLAN) is expected
 
 
 @pytest.mark.parametrize(
@@ -90,11 +97,11 @@ def test_how_far_it_has_come_with_one_tenant(tenant: Tenant, expected: Standing 
     ],
 )
 def test_whose_turn_it_is(tenants: list[Tenant], most: int, before: set[Key], expected: set[Key]) -> None:
-    assert rollout(make.plan(image=NEW, rollout={"maxInFlight": most}), tenants, before).turns == expected
+    assert rollout(make.plan(image=NEW, rollout={"maxInFlight": most}), together(*tenants), before).turns == expected
 
 
 def test_a_paused_rollout_gives_no_turn() -> None:
-    assert not rollout(make.plan(image=NEW, rollout={"paused": True}), [one("a", OLD, SERVED)]).turns
+    assert not rollout(make.plan(image=NEW, rollout={"paused": True}), together(one("a", OLD, SERVED))).turns
 
 
 @pytest.mark.parametrize(
@@ -115,14 +122,14 @@ def test_a_paused_rollout_gives_no_turn() -> None:
 )  # fmt: skip
 def test_what_the_plan_says(tenants: list[Tenant], spec: dict[str, Any], expected: tuple[str, str, str]) -> None:
     plan = make.plan(image=NEW, **spec)
-    found = {c.type: c for c in report(plan, rollout(plan, tenants), make.NOW).conditions}
+    found = {c.type: c for c in report(plan, rollout(plan, together(*tenants)), make.NOW).conditions}
     ready = found["Ready"].status if "Ready" in found else ""
     assert (ready, found["Reconciling"].reason, found["Stalled"].status) == expected
     assert (found["Reconciling"].status == "True") == (expected[1] == "RollingOut")
 
 
 def test_the_plan_tells_who_runs_what_and_says_it_once() -> None:
-    tenants = [one("a", NEW, SERVED), one("b", OLD, SERVED), one("c", OLD, SERVED, state="Ended")]
+    tenants = together(one("a", NEW, SERVED), one("b", OLD, SERVED), one("c", OLD, SERVED, state="Ended"))
     first = report(PLAN, rollout(PLAN, tenants), make.NOW)
     assert (first.tenants, first.updated, first.updating, first.waiting) == (3, 1, 0, 2)
     assert [(r.image, r.runtime, r.tenants) for r in first.runtimes] == [
@@ -135,7 +142,7 @@ def test_the_plan_tells_who_runs_what_and_says_it_once() -> None:
 
 def test_another_spelling_is_no_change() -> None:
     spelled = Plan.parse({"metadata": {}, "spec": {"image": NEW, "cpu": "1.0", "memory": "2.0Gi", "cooldown": "1m"}})
-    assert canonical(spelled.spec.runtime) == runtime(NEW)
+    assert canonical(spelled.spec) == runtime(NEW)
 
 
 # -- whole rollouts -------------------------------------------------------------------------------------------------
