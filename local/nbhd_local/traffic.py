@@ -113,19 +113,19 @@ class Rule:
         """Whether every request that it was meant for has come."""
         return self.times <= 0
 
-    def takes(self, request: web.Request) -> bool:
-        if self.times <= 0 or request.method != self.method or not self.path.search(request.path):
+    def meant_for(self, request: web.Request) -> bool:
+        """Whether it waits for such a request; one that waits for the nth counts it."""
+        if self.spent or request.method != self.method or not self.path.search(request.path):
             return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        self.times -= 1
-        return True
+        self.skip -= 1
+        return self.skip < 0
 
 
 @dataclass
 class Traffic:
     """The log, the number of changes asked for, and the hooks; shared by all endpoints of one service.
+
+    One request meets one rule: of those that are meant for it, the oldest.
 
     ``injected(status, code, headers)`` makes the error of a fault that a test asked for; ``shown(path)`` is what the
     log says of a path, which may hold a secret.
@@ -214,22 +214,27 @@ class Traffic:
         key = request.method, request.path
         if time.monotonic() < self._cuts.pop(key, 0):
             raise _Cut  # HTTP clients quietly repeat a PUT whose kept-alive connection broke
-        rules = [rule for rule in self._rules if rule.takes(request)]
-        self._rules = [rule for rule in self._rules if not rule.spent]
+        rule = self._spend(request)
         try:
-            for rule in rules:
-                if not rule.after_commit:
-                    await rule.act()
+            if rule and not rule.after_commit:
+                await rule.act()
             response = await _respond(request, handler)
-            for rule in rules:
-                if rule.after_commit:
-                    await rule.act()
+            if rule and rule.after_commit:
+                await rule.act()
         except AnsweredError as injected:
             response = injected.response()
         except _Cut:
             self._cuts[key] = time.monotonic() + _ECHO_SECONDS
             raise
         return response
+
+    def _spend(self, request: web.Request) -> Rule | None:
+        meant = [rule for rule in self._rules if rule.meant_for(request)]
+        if not meant:
+            return None
+        meant[0].times -= 1
+        self._rules = [rule for rule in self._rules if not rule.spent]
+        return meant[0]
 
     def _add(
         self,
