@@ -71,7 +71,15 @@ class Controller:
         self._queue, self._cache, self._tenants, self._metrics = queue, cache, tenants, metrics
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
         self._refused, self._cells_wanted = refused, cells_wanted
-        self._looker = Looker(cache=cache, tenants=tenants, azure=azure, clock=clock, record=record, may_act=may_act)
+        self._looker = Looker(
+            cache=cache,
+            tenants=tenants,
+            azure=azure,
+            clock=clock,
+            record=record,
+            may_act=may_act,
+            drifted=metrics.drifts.inc,
+        )
         self._suspects: dict[Key, bool] = {}  # whether people were told of the repair
         self._outdated: set[Key] = set()  # to be read afresh before the next look
         self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}

@@ -36,6 +36,7 @@ from nbhd_operator.metrics import Metrics
 from nbhd_operator.orphans import Stray
 from nbhd_operator.placement import UNSEEN, Standing, whereabouts
 from nbhd_operator.queue import Backoff, Closed, WorkQueue
+from nbhd_operator.reasons import DRIFTED
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation
@@ -234,9 +235,10 @@ class Keeper:
             key = key_of(tenant)
             if self._cache.tenants.get(key) is not tenant:
                 continue  # it changed while Azure was listed, so the list may be older
-            if paths := inventory.drift(self._assess(tenant), found):
+            paths, shown = inventory.drift(self._assess(tenant), found), _shows_drift(tenant)
+            if paths and not shown:
                 log.warning("drift", extra={"tenant": key.name, "namespace": key.namespace, "paths": ",".join(paths)})
-                self._metrics.drifts.inc()
+            if paths or shown:  # what is shown and not put back may be another by now, or over
                 self._suspect(key)
 
     async def _remove_requested(self, cell: Cell, look: Look) -> bool:
@@ -354,6 +356,10 @@ def _moving(tenant: Tenant) -> bool:
     if tenant.deleting or tenant.status.observed_generation != tenant.metadata.generation:
         return True
     return any(one.status == "True" and one.type in ("Reconciling", "Stalled") for one in tenant.status.conditions)
+
+
+def _shows_drift(tenant: Tenant) -> bool:
+    return any(one.type == "UpToDate" and one.reason == DRIFTED for one in tenant.status.conditions)
 
 
 def _names(key: Key) -> dict[str, object]:

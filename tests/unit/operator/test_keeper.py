@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from nbhd_crds.api import Cell, TenantStatus
-from nbhd_crds.api.meta import FINALIZER
+from nbhd_crds.api.meta import FINALIZER, RECONCILE_POLICY_ANNOTATION
 from nbhd_local.azure import state
 from nbhd_local.waiting import eventually
 from nbhd_operator.cache import Key
 from tests.unit.operator import make
 from tests.unit.operator.conftest import CellStore, Operator, Stage, Store
 from tests.unit.operator.make import at
+from tests.unit.operator.memory import said
 from tests.unit.operator.test_controller import ALL, NAME, NOTHING
 
 CELL = Key("ns", "cell-1")
@@ -285,6 +286,24 @@ async def test_drift_of_every_kind_is_found_by_listing_and_repaired(stage: Stage
     await rest()
     await operator.look_at_cells()
     assert found() == 4
+
+
+async def test_drift_that_is_only_shown_counts_once_and_is_over_when_it_is_undone(stage: Stage) -> None:
+    operator = await drifting(stage)
+    key = Key("ns", "anna")
+    old = stage.store.tenants[key]
+    annotations = {RECONCILE_POLICY_ANNOTATION: "plan"}
+    stage.store.put(old.model_copy(update={"metadata": old.metadata.model_copy(update={"annotations": annotations})}))
+    await stage.until(lambda t: t and t.status.inputs_hash != old.status.inputs_hash)
+    (app,) = stage.world.subscription.apps.values()
+    scale = app.body["properties"]["template"]["scale"]
+    for most, current in ((5, ("False", "Drifted")), (1, ("True", "Applied"))):
+        scale["maxReplicas"] = most
+        for _ in range(3):
+            await operator.look_at_cells()
+            await stage.until(lambda t, now=current: t and said(t, "UpToDate") == now)
+    assert operator.metrics.drifts._value.get() == 1
+    assert scale["maxReplicas"] == 1
 
 
 async def test_a_list_that_fails_or_is_partial_says_nothing(stage: Stage) -> None:
