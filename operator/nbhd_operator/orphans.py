@@ -45,9 +45,10 @@ def find(
     found: Inventory, platform_id: str, cell: str, tenants: Iterable[Tenant], now: datetime.datetime
 ) -> list[Stray]:
     """All of them, by kind and name. ``tenants`` must be all Tenants of the Cell's namespace."""
-    living = {tenant.spec.id for tenant in tenants if tenant.status.cell in (None, cell)}
-    owned = {azure_name(spec_id).casefold() for spec_id in living}
-    strays = [*_tagged(found, platform_id, living), *_granted(found, owned)]
+    there = [tenant for tenant in tenants if tenant.status.cell in (None, cell)]
+    living = {tenant.spec.id for tenant in there}
+    principals = {tenant.status.identity.principal_id for tenant in there if tenant.status.identity}
+    strays = [*_tagged(found, platform_id, living), *_granted(found, living, principals)]
     old = [stray for stray in strays if stray.created is not None and now - stray.created > MIN_AGE]
     return sorted(old, key=lambda stray: (stray.kind, stray.name, stray.id))
 
@@ -82,9 +83,13 @@ def _tagged(found: Inventory, platform_id: str, living: set[str]) -> Iterator[St
                 yield Stray(kind, str(resource["name"]), resource["created"])
 
 
-def _granted(found: Inventory, owned: set[str]) -> Iterator[Stray]:
-    """Grants of a tenant that is not there, or to an identity that is not there any more."""
-    principals = {identity["principalId"] for identity in found.identities.values()}
+def _granted(found: Inventory, living: set[str], principals: set[str]) -> Iterator[Stray]:
+    """Grants of a tenant that is not there, or to an identity that is not there any more.
+
+    An identity by which a Tenant is served counts as there: whether it still is, is for that Tenant's look to find out.
+    """
+    owned = {azure_name(spec_id).casefold() for spec_id in living}
+    principals = principals | {identity["principalId"] for identity in found.identities.values()}
     for grant in found.grants:
         name = grant["scope"].rpartition("/")[2]
         lost = grant.get("principalType") == "ServicePrincipal" and grant["principalId"] not in principals
