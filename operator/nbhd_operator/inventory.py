@@ -7,6 +7,7 @@ says nothing, least of all that something is missing. Everything else here is pu
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -167,5 +168,5 @@ def _cores(usages: Iterable[Body]) -> Quota | None:
     for usage in usages:
         name = str(usage["name"]["value"]).casefold().replace(" ", "")
         if name.endswith(_CORES):
-            return Quota(used=int(usage["currentValue"]), limit=int(usage["limit"]))
+            return Quota(used=math.ceil(usage["currentValue"]), limit=int(usage["limit"]))
     return None

@@ -17,7 +17,7 @@ from nbhd_crds.api.tenant import AppliedCredentials
 from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
-from nbhd_operator.reasons import NO_ANSWER, PROVISIONING_FAILED, SKIPPED
+from nbhd_operator.reasons import CORES_EXHAUSTED, NO_ANSWER, PROVISIONING_FAILED, SKIPPED
 from nbhd_operator.resources import ORDER, ContainerApp, container_app
 from nbhd_operator.resources.base import Body, Bundle, Resource, Seen, State, Task
 from nbhd_operator.situation import Aim, Situation, probe_asked
@@ -231,7 +231,7 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
 
     told, state = task.tenant.condition("AppReady"), seen.get(_APP.kind)
     if state is not None and state.busy:
-        return _again(task, seen, secrets) or progress(
+        return _again(situation, task, seen, secrets) or progress(
             _wait("AzureBusy", "Azure is still working on the container app.")
         )
     if state is not None and container_app.stopped(state.body):
@@ -246,9 +246,9 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
     if state is None:
         raise LookupError("an app that was not seen has no step")
     if container_app.failed(state.body):
-        if _again(task, seen, secrets):
+        if _again(situation, task, seen, secrets):
             return Apply(_APP, _APP.want(task, seen), ("properties.provisioningState",))
-        return _failed(task, seen, secrets, Outcome.STALLED)
+        return _failed(situation, task, seen, secrets, Outcome.STALLED)
     revision, endpoint = container_app.ready_revision(state.body), container_app.endpoint(state.body)
     if revision is None or endpoint is None:
         return progress(_wait("RevisionNotReady", "Azure has not started the newest revision yet."))
@@ -268,23 +268,30 @@ def _wait(reason: str, message: str) -> Finding:
     return Finding("True", reason, message)
 
 
-def _failed(task: Task, seen: Seen, secrets: Finding, outcome: Outcome) -> Rest:
+def _failed(situation: Situation, task: Task, seen: Seen, secrets: Finding, outcome: Outcome) -> Rest:
     """What came up before serves on: Azure moves messages only to a revision that is ready."""
-    message = _gave_up(task)
-    down = None if serves_on(task.tenant, seen) else Finding("False", PROVISIONING_FAILED, message)
-    return Rest(outcome, secrets=secrets, app=down, problem=Finding("True", PROVISIONING_FAILED, message))
+    problem = _gave_up(situation, task)
+    down = None if serves_on(task.tenant, seen) else replace(problem, status="False")
+    return Rest(outcome, secrets=secrets, app=down, problem=problem)
 
 
-def _again(task: Task, seen: Seen, secrets: Finding) -> Rest | None:
+def _again(situation: Situation, task: Task, seen: Seen, secrets: Finding) -> Rest | None:
     """While the same thing that failed is tried again: still the failure that it was, until it comes up."""
     told = task.tenant.condition("Stalled")
-    same = told is not None and (told.reason, told.message) == (PROVISIONING_FAILED, _gave_up(task))
-    return _failed(task, seen, secrets, Outcome.PROGRESS) if same else None
+    same = told is not None and Finding(told.status, told.reason, told.message) in (_bad_image(task), _NO_CORES)
+    return _failed(situation, task, seen, secrets, Outcome.PROGRESS) if same else None
 
 
-def _gave_up(task: Task) -> str:
+def _gave_up(situation: Situation, task: Task) -> Finding:
+    """Azure does not say why a revision did not start, so what the cell had left is the better guess."""
+    needs = float(task.runtime.cpu) if task.runtime else 0.0
+    return _NO_CORES if situation.cores is not None and needs > situation.cores else _bad_image(task)
+
+
+def _bad_image(task: Task) -> Finding:
     image = task.runtime.image if task.runtime else ""
-    return f"Azure could not start the container: check the Plan's image {image}. Tried again now and then."
+    message = f"Azure could not start the container: check the Plan's image {image}. Tried again now and then."
+    return Finding("True", PROVISIONING_FAILED, message)
 
 
 def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
@@ -327,3 +334,9 @@ def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
 
 _PREPARING = Finding("False", "Provisioning", "Identity, secret and role are being made.")
 _NOTHING = {True: "Nothing is made before payment.", False: "Nothing was made for this tenant."}
+_NO_CORES = Finding(
+    "True",
+    CORES_EXHAUSTED,
+    "Azure could not start the container, and its environment has too few vCPUs left: ask Azure for more, or add a "
+    "Cell. Tried again now and then.",
+)

@@ -21,7 +21,7 @@ from nbhd_crds.api.meta import seconds
 from nbhd_operator.cache import Key, key_of
 from nbhd_operator.finding import Finding, conditions
 from nbhd_operator.policy import ruling
-from nbhd_operator.reasons import NO_ANSWER, PLANNED, PROVISIONING_FAILED, ROLLING_OUT
+from nbhd_operator.reasons import CORES_EXHAUSTED, NO_ANSWER, PLANNED, PROVISIONING_FAILED, ROLLING_OUT
 
 _NAMED = 5
 _RUNTIMES = 10
@@ -105,7 +105,7 @@ def _standing(tenant: Tenant, plan: Plan, said: _Said, *, own: bool) -> Standing
         failed = stalled[0] == "True" or said("Reconciling") == ("True", NO_ANSWER)
         return Standing.FAILED if failed else Standing.COMING
     rule = ruling(tenant, plan)
-    able = stalled[0] != "True" or stalled[1] == PROVISIONING_FAILED
+    able = stalled[0] != "True" or stalled[1] in (PROVISIONING_FAILED, CORES_EXHAUSTED)
     if not due or not able or not (rule.manages or rule.by_plan):
         return Standing.ASIDE
     return Standing.WAITING if rule.manages else Standing.WITHHELD

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from nbhd_crds.api import Tenant
 from nbhd_local.azure.state import Age
 from nbhd_local.traffic import Rule
 from nbhd_local.waiting import eventually
-from tests.faults.azure_platform import DELAYS, Life, settled
+from tests.faults.azure_platform import DELAYS, Life, settled, stalled
 
 Case = Callable[[Life], Awaitable[None]]
 
@@ -173,7 +172,7 @@ async def the_group_is_missing(life: Life) -> None:
     """The resource group is missing: a person is told, and it goes on once it is there."""
     path = f"/userAssignedIdentities/{life.azure_name}$"
     life.platform.world.azure.traffic.fail_next("GET", path, 404, "ResourceGroupNotFound")
-    told = asyncio.create_task(life.platform.until(life.id, _stalled("ResourceGroupNotFound")))
+    told = asyncio.create_task(life.platform.until(life.id, stalled("ResourceGroupNotFound")))
     await life.pass_through("make")
     await told
     await life.end()
@@ -208,14 +207,6 @@ async def the_api_server_fails(life: Life) -> None:
 
 async def _met(rule: Rule) -> None:
     await eventually(lambda: rule.spent, "the request that was to fail", 60)
-
-
-def _stalled(reason: str) -> Callable[[Tenant | None], bool]:
-    def holds(tenant: Tenant | None) -> bool:
-        found = tenant.condition("Stalled") if tenant else None
-        return bool(found and (found.status, found.reason) == ("True", reason))
-
-    return holds
 
 
 def _requests(life: Life, *, writes: bool) -> list[str]:

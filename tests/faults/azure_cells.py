@@ -15,7 +15,7 @@ from nbhd_local.azure.state import Identity, ResourceGroup, key
 from nbhd_local.waiting import eventually
 from nbhd_local.wiring import PLATFORM
 from tests.faults.azure_calls import Call, Fault
-from tests.faults.azure_platform import Life, settled
+from tests.faults.azure_platform import Life, settled, stalled
 
 CellCase = Callable[["Home"], Awaitable[None]]
 _LOOK = "nbhd.united/look"  # an annotation that means nothing; that it changed has the Cell looked at
@@ -161,9 +161,7 @@ def foreign_row(call: Call, fault: Fault) -> CellCase:
         tenant = home.life.id
         await home.platform.create(tenant, {"id": tenant, "complimentary": True, "cellRef": {"name": home.name}})
         await home.until(lambda status: condition(status, "Stalled") == ("True", "CellClaimed"))
-        await home.platform.until(
-            tenant, lambda t: bool(t and (c := t.condition("Stalled")) and c.reason == "CellClaimed")
-        )
+        await home.platform.until(tenant, stalled("CellClaimed"))
         if not rule.spent:
             raise AssertionError("the call did not come")
         if home.writes() or home.group.tags != {"nbhd-claim": _OTHERS}:
@@ -243,4 +241,20 @@ async def it_cannot_be_claimed(home: Home) -> None:
     await home.leave()
 
 
-CELL_CASES: list[CellCase] = [it_cannot_be_listed, it_may_not_be_listed, it_cannot_be_claimed]
+async def it_has_no_cores_left(home: Home) -> None:
+    """A cell has no cores left: whoever cannot be started there is told, and starts once there is room."""
+    await home.make_in_azure()
+    environments = home.azure.subscription.environments
+    environments[key(home.name, home.name)].cores = 0
+    await home.make()
+    making = asyncio.create_task(home.life.pass_through("make"))
+    await home.platform.until(home.life.id, stalled("CoresExhausted"))
+    await home.until(lambda status: condition(status, "Schedulable") == ("False", "CoresExhausted"))
+    environments[key(home.name, home.name)].cores = 100
+    await home.look()
+    await home.until(lambda status: condition(status, "Schedulable") == ("True", "Room"))
+    await making
+    await home.leave()
+
+
+CELL_CASES: list[CellCase] = [it_cannot_be_listed, it_may_not_be_listed, it_cannot_be_claimed, it_has_no_cores_left]

@@ -27,7 +27,7 @@ from nbhd_local.world import World
 from tests.e2e.operators import replica
 from tests.faults.azure_calls import Stage
 
-DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
+DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, revision_timeout=0.3)
 _SCAN = 3.0  # seconds between two scans of the cell
 _PATIENCE = 200.0
 
@@ -229,6 +229,16 @@ def settled(phase: str) -> Callable[[Tenant | None], bool]:
             and (tenant.status.phase, moving.status) == (phase, "False")
             and tenant.status.observed_generation == tenant.metadata.generation
         )
+
+    return holds
+
+
+def stalled(reason: str) -> Callable[[Tenant | None], bool]:
+    """True of a Tenant that waits for a person, for this reason."""
+
+    def holds(tenant: Tenant | None) -> bool:
+        found = tenant.condition("Stalled") if tenant else None
+        return bool(found and (found.status, found.reason) == ("True", reason))
 
     return holds
 

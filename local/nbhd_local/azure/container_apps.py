@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from nbhd_local.azure import app_rules, app_schema, app_view
+from nbhd_local.azure import app_rules, app_schema, app_view, cores
 from nbhd_local.azure.arm import Call, Route, route
 from nbhd_local.azure.errors import AzureError, resource_not_found
 from nbhd_local.azure.state import JSON, ContainerApp, Delays, Operation, Revision, Subscription, key
@@ -293,6 +293,9 @@ class ContainerApps:
             _finish(app, operation)
             return
         try:
+            if not cores.has_room(self.subscription, app, revision.template, self.runtime.replicas):
+                await asyncio.sleep(self.delays.revision_timeout)
+                raise RevisionFailed(cores.EXCEEDED)
             await self.runtime.roll(app, revision)
         except RevisionFailed as failure:
             revision.error = str(failure)

@@ -21,7 +21,7 @@ import aiohttp
 
 from nbhd_crds.clock import Clock
 from nbhd_local import web as listeners
-from nbhd_local.azure import ingress
+from nbhd_local.azure import cores, ingress
 from nbhd_local.azure.app_view import cooldown_seconds
 from nbhd_local.azure.container_apps import RevisionFailed, SecretReader
 from nbhd_local.azure.errors import injected
@@ -192,6 +192,10 @@ class ContainerRuntime:
         if host.stopped:
             raise ingress.Refused(404, _STOPPED)
         if host.revision is None:
+            raise ingress.Refused(503, "upstream connect error: no healthy upstream")
+        if host.replica is None and not cores.has_room(
+            self._subscription, host.app, host.revision.template, self.replicas
+        ):
             raise ingress.Refused(503, "upstream connect error: no healthy upstream")
         host.in_flight += 1
         try:

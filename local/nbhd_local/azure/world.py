@@ -176,7 +176,7 @@ class AzureWorld:
             stack.push_async_callback(apps.aclose)
             routes = [
                 *apps.routes(),
-                *cell.routes(self.subscription, lambda environment: self._cores(apps, environment)),
+                *cell.routes(self.subscription, apps.runtime.replicas),
                 *identities.routes(self.subscription, self._clock),
                 *role_assignments.routes(self.subscription, self._clock, self.delays, self._has_vault),
             ]
@@ -249,18 +249,6 @@ class AzureWorld:
     def _read_as(self, principal_id: str, url: str) -> str:
         vault = next((one for one in self.vaults if one.url and url.lower().startswith(one.url.lower())), self.vault)
         return vault.read_as(principal_id, url)
-
-    def _cores(self, apps: ContainerApps, environment: Environment) -> float:
-        """vCPUs of the replicas that are up."""
-        running = 0.0
-        for app in self.subscription.apps.values():
-            properties = app.body["properties"]
-            if str(properties["environmentId"]).lower() == self.subscription.environment_id(environment).lower():
-                each = sum(
-                    float((one.get("resources") or {}).get("cpu", 0.5)) for one in properties["template"]["containers"]
-                )
-                running += each * apps.runtime.replicas(app.name)
-        return running
 
     def credentials_env(self, folder: Path) -> dict[str, str]:
         """Writes the federated token below ``folder`` and returns what azure-identity reads from the environment."""

@@ -39,7 +39,7 @@ from nbhd_operator.situation import Situation, assess
 from tests.unit.operator import make
 
 QUICK = Delays(
-    app=0.02, role_propagation=0.0, container_start=0.01, ready_lag=0.01, revision_timeout=5, secret_transition=0.0
+    app=0.02, role_propagation=0.0, container_start=0.01, ready_lag=0.01, revision_timeout=0.05, secret_transition=0.0
 )
 
 

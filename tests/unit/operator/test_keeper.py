@@ -16,7 +16,7 @@ from tests.unit.operator import make
 from tests.unit.operator.conftest import CellStore, Operator, Stage, Store
 from tests.unit.operator.make import at
 from tests.unit.operator.memory import said
-from tests.unit.operator.test_controller import ALL, NAME, NOTHING
+from tests.unit.operator.test_controller import ALL, NAME
 
 CELL = Key("ns", "cell-1")
 OURS = "nbhd:uid-ns"
@@ -386,35 +386,6 @@ async def test_what_a_tenant_comes_back_for_is_not_removed(stage: Stage) -> None
     assert stage.world.inventory()["identities"] == there["identities"]
     assert stage.world.inventory()["secrets"].keys() == there["secrets"].keys()
     assert not [call for call in stage.world.traffic.log if call.method == "DELETE"]
-
-
-async def test_whom_a_full_subscription_refuses_moves_on_and_leaves_nothing(stage: Stage) -> None:
-    other = await stage.world.add_cell("nbhd-cell-2")
-    stage.world.traffic.fail_next("PUT", "roleAssignments", 400, "RoleAssignmentLimitExceeded")
-    operator = stage.operator(CellStore(make.cell(**stage.world.cell.spec()), make.cell("cell-2", **other.spec())))
-    for key in operator.cells.cells:
-        await listed(operator, key)
-    stage.store.put(served())
-    assert (await stage.phase("Ready")).status.cell == "cell-2"
-    in_first = [one for one in stage.world.subscription.identities.values() if one.group == stage.world.resource_group]
-    assert [one.name for one in in_first] == ["nbhd-pull"]
-    assert stage.world.vault.store.active() == []
-    assert stage.owned == ALL
-    stage.store.put(served("bert", 43))
-    assert (await stage.phase("Ready", "bert")).status.cell == "cell-2"
-    await operator.look_at_cells()
-    assert conditions(operator.cells.cells[CELL])["Schedulable"] == ("True", "Room"), "Azure counts, and there is room"
-
-
-async def test_a_full_cell_with_no_other_is_said(stage: Stage) -> None:
-    stage.world.subscription.assignment_limit = 1
-    operator = stage.operator(cells(stage))
-    await listed(operator)
-    stage.store.put(served())
-    await stage.until(lambda _: problem(stage) == "RoleAssignmentLimitExceeded")
-    stage.store.put(served("bert", 43))
-    await stage.until(lambda _: problem(stage, "bert") == "CellsFull", "bert")
-    assert NOTHING["roles"] == stage.owned["roles"]
 
 
 async def test_draining_touches_nobody(stage: Stage) -> None:
