@@ -140,6 +140,8 @@ class Traffic:
     """Seconds that every answer takes longer."""
     silent: bool = False
     """Streams stay open, and nothing that they should carry arrives."""
+    streams: dict[web.StreamResponse, web.Request] = field(default_factory=dict)
+    """Those that are open, kept by whoever serves them."""
     _rules: list[Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
     _cuts: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -184,6 +186,17 @@ class Traffic:
         self._holds.append(hold)
         self._add(method, path_regex, hold.pause, after_commit=after_commit, skip=nth - 1)
         return hold
+
+    async def tell_streams(self, words: bytes) -> None:
+        """Puts something into all open streams that whoever is behind them did not say."""
+        for stream in list(self.streams):
+            await stream.write(words)
+
+    def cut_streams(self) -> None:
+        """Breaks all open streams."""
+        for request in self.streams.values():
+            if request.transport is not None:
+                request.transport.abort()
 
     def release_all(self) -> None:
         """Drops what is still held, so that listeners can stop."""
