@@ -49,6 +49,20 @@ class Home:
         await self.make()
         await self.life.pass_through("make")
         await self.until(well)
+        self._make_old()
+
+    def _make_old(self) -> None:
+        """What the tenant has would be taken for an orphan, if it were one: it is made long ago."""
+        subscription, name = self.azure.subscription, self.life.azure_name
+        then = datetime.datetime.now(datetime.UTC) - _DAY
+        for thing in [*subscription.identities.values(), *subscription.apps.values()]:
+            if thing.name == name:
+                thing.created = then
+        for role in subscription.assignments.values():
+            if role.scope.endswith(f"/secrets/{name}"):
+                role.created = then
+        for version in self.life.secret.versions.values():
+            version.created = then
 
     async def leave(self) -> None:
         """The tenant goes, and so does what rows have put there."""
