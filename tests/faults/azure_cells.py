@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Awaitable, Callable
 
 from nbhd_crds.api import CellStatus
-from nbhd_local.azure.state import Identity, ResourceGroup, key
+from nbhd_local.azure.state import ContainerApp, Identity, ResourceGroup, key
 from nbhd_local.waiting import eventually
 from nbhd_local.wiring import PLATFORM
 from tests.faults.azure_calls import Call, Fault
@@ -55,7 +55,8 @@ class Home:
         """What the tenant has would be taken for an orphan, if it were one: it is made long ago."""
         subscription, name = self.azure.subscription, self.life.azure_name
         then = datetime.datetime.now(datetime.UTC) - _DAY
-        for thing in [*subscription.identities.values(), *subscription.apps.values()]:
+        things: list[Identity | ContainerApp] = [*subscription.identities.values(), *subscription.apps.values()]
+        for thing in things:
             if thing.name == name:
                 thing.created = then
         for role in subscription.assignments.values():
