@@ -58,6 +58,9 @@ class Runtime(Protocol):
     def replicas(self, app_name: str) -> int:
         """How many replicas are up."""
 
+    def running(self) -> list[ContainerApp]:
+        """Apps that have a replica up."""
+
 
 class NoRuntime:
     """Revisions are ready at once and nothing runs. ``host`` is every app's, if somebody answers there."""
@@ -83,6 +86,9 @@ class NoRuntime:
 
     def replicas(self, app_name: str) -> int:  # noqa: ARG002 - the protocol's
         return 0
+
+    def running(self) -> list[ContainerApp]:
+        return []
 
 
 @dataclass
@@ -293,7 +299,7 @@ class ContainerApps:
             _finish(app, operation)
             return
         try:
-            if not cores.has_room(self.subscription, app, revision.template, self.runtime.replicas):
+            if not cores.has_room(self.subscription, app, revision.template, self.runtime.running()):
                 await asyncio.sleep(self.delays.revision_timeout)
                 raise RevisionFailed(cores.EXCEEDED)
             await self.runtime.roll(app, revision)

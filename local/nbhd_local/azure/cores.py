@@ -6,7 +6,7 @@ they start something; ``cell.py`` shows what is in use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from nbhd_local.azure.state import JSON, ContainerApp, Environment, Subscription
 
@@ -16,18 +16,18 @@ EXCEEDED = (
 )
 
 
-def in_use(subscription: Subscription, environment: Environment, replicas: Callable[[str], int]) -> float:
-    """vCPUs of the replicas that are up. ``replicas`` counts those of an app."""
-    there = [app for app in subscription.apps.values() if _environment_of(subscription, app) is environment]
-    return sum(_cores(app.body["properties"]["template"]) * replicas(app.name) for app in there)
+def in_use(subscription: Subscription, environment: Environment, running: Iterable[ContainerApp]) -> float:
+    """vCPUs of the apps that have a replica up."""
+    there = [app for app in running if _environment_of(subscription, app) is environment]
+    return sum(_cores(app.body["properties"]["template"]) for app in there)
 
 
-def has_room(subscription: Subscription, app: ContainerApp, template: JSON, replicas: Callable[[str], int]) -> bool:
+def has_room(subscription: Subscription, app: ContainerApp, template: JSON, running: Iterable[ContainerApp]) -> bool:
     """Whether one more replica of the app fits into its environment."""
     environment = _environment_of(subscription, app)
     if environment is None:
         return True
-    return in_use(subscription, environment, replicas) + _cores(template) <= environment.cores
+    return in_use(subscription, environment, running) + _cores(template) <= environment.cores
 
 
 def _environment_of(subscription: Subscription, app: ContainerApp) -> Environment | None:

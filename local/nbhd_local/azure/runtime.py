@@ -127,6 +127,9 @@ class ContainerRuntime:
     def replicas(self, app_name: str) -> int:
         return int(self.replica_state(app_name) is not None)
 
+    def running(self) -> list[ContainerApp]:
+        return [host.app for host in self._hosts.values() if host.replica is not None]
+
     async def expose(self, app: ContainerApp) -> str | None:
         host = self._hosts.get(app.name)
         if host is None:
@@ -193,9 +196,7 @@ class ContainerRuntime:
             raise ingress.Refused(404, _STOPPED)
         if host.revision is None:
             raise ingress.Refused(503, "upstream connect error: no healthy upstream")
-        if host.replica is None and not cores.has_room(
-            self._subscription, host.app, host.revision.template, self.replicas
-        ):
+        if host.replica is None and not self._fits(host.app, host.revision):
             raise ingress.Refused(503, "upstream connect error: no healthy upstream")
         host.in_flight += 1
         try:
@@ -208,6 +209,9 @@ class ContainerRuntime:
         finally:
             host.in_flight -= 1
             host.last_activity = self._clock()
+
+    def _fits(self, app: ContainerApp, revision: Revision) -> bool:
+        return cores.has_room(self._subscription, app, revision.template, self.running())
 
     def _serve_with(self, host: _Host, replica: Replica) -> Replica:
         host.replica, host.last_activity = replica, self._clock()

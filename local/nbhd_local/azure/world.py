@@ -176,7 +176,7 @@ class AzureWorld:
             stack.push_async_callback(apps.aclose)
             routes = [
                 *apps.routes(),
-                *cell.routes(self.subscription, apps.runtime.replicas),
+                *cell.routes(self.subscription, apps.runtime.running),
                 *identities.routes(self.subscription, self._clock),
                 *role_assignments.routes(self.subscription, self._clock, self.delays, self._has_vault),
             ]
