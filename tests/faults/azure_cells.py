@@ -174,7 +174,7 @@ def foreign_row(call: Call, fault: Fault) -> CellCase:
         rule = fault.arm(home.azure.traffic, call.method, call.path.replace("NAME", home.name))
         await home.make()
         tenant = home.life.id
-        await home.platform.create(tenant, {"id": tenant, "complimentary": True, "cellRef": {"name": home.name}})
+        await home.life.begin()
         await home.until(lambda status: condition(status, "Stalled") == ("True", "CellClaimed"))
         await home.platform.until(tenant, stalled("CellClaimed"))
         if not rule.spent:

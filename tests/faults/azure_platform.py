@@ -46,12 +46,8 @@ class Life:
     async def pass_through(self, stage: Stage) -> None:
         """Lets the stage begin, and waits until it ended as it should."""
         platform = self.platform
-        served: dict[str, Any] = {"planRef": {"name": "basic"}, "complimentary": True}
-        if self.cell:
-            served["cellRef"] = {"name": self.cell}
         if stage in ("make", "return"):
-            chat = {"chatId": self._chat, "userId": self._chat, "generation": 1}
-            await platform.create(self.id, {"id": self.id, **served, "telegram": chat})
+            await self.begin()
         elif stage == "change":
             await platform.edit(self.id, {"credentials": {"version": 2}})
         elif stage in ("stop", "start"):
@@ -63,6 +59,12 @@ class Life:
         else:
             await platform.until(self.id, settled("Suspended" if stage == "stop" else "Ready"))
         self._check(stage)
+
+    async def begin(self) -> None:
+        """A Tenant that is due all there is."""
+        chat = {"chatId": self._chat, "userId": self._chat, "generation": 1}
+        spec = {"id": self.id, "planRef": {"name": "basic"}, "complimentary": True, "telegram": chat}
+        await self.platform.create(self.id, spec | ({"cellRef": {"name": self.cell}} if self.cell else {}))
 
     async def end(self) -> None:
         """Deletes the tenant, if it is there, and checks that nothing is left."""
