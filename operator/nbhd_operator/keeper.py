@@ -157,9 +157,11 @@ class Keeper:
             if look.found is not None and not await self._remove_requested(cell, look):
                 self.queue.forget(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError, GoneError) as error:
+            self._due.add(key)  # what was found is not told yet
             self.queue.retry(key, self._pace)  # by then the watch has brought a newer version, if that was why
             log.warning("the API server did not do it", extra=_names(key) | {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001, RUF100 - one cell's trouble is not another's
+            self._due.add(key)
             self.queue.retry(key, self._pace)
             self._metrics.failed(type(error).__name__)
             log.error("look at a cell failed", extra=_names(key) | {"error": type(error).__name__})
@@ -183,7 +185,6 @@ class Keeper:
                 self.queue.forget(key)
                 return None
             look = await self._list(cell, place)
-            self._due.discard(key)
         except Fault as fault:
             return self._failed(cell, fault)
         self._metrics.succeeded()
@@ -219,7 +220,12 @@ class Keeper:
             tenant = at_rest.get(str(app["name"]).casefold())
             return inventory.app_drift(self._assess(tenant), app) if tenant else ()
 
-        found = await inventory.take(self._azure, place, compare)
+        self._due.discard(key)  # what changes from now on is for the next look
+        try:
+            found = await inventory.take(self._azure, place, compare)
+        except Fault:
+            self._due.add(key)
+            raise
         await self._hand_over_drift(at_rest.values(), found)
         standing = cells.listed(self._cache.standing(cell), found, self._platform.id, placed)
         return Look(standing, found=found, strays=self._strays(key, found))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from nbhd_local.azure import state
 from nbhd_local.waiting import eventually
 from nbhd_operator.cache import Key
@@ -96,6 +98,28 @@ async def test_a_list_that_is_not_true_accuses_nobody(stage: Stage) -> None:
     await eventually(lambda: not (queue.running or len(queue)), "the controller to come to rest")
     assert (stage.world.writes, stage.store.writes) == before
     assert operator.metrics.drifts._value.get() == 0
+
+
+@pytest.mark.parametrize("failing", [None, "usages$"])
+async def test_what_changes_while_the_cell_is_listed_is_not_lost(stage: Stage, failing: str | None) -> None:
+    operator = await drifting(stage)
+    held = stage.world.traffic.hold("GET", "usages$")
+    operator.keeper.changed(CELL)
+    await held.reached()
+    stray(stage)
+    operator.keeper.changed(CELL)
+    if failing:
+        stage.world.traffic.fail_next("GET", failing, 500, "InternalServerError")
+    held.release()
+    await eventually(lambda: operator.cells.cells[CELL].status.orphan_count == 4, "the orphans", 5)
+
+
+async def test_a_status_that_was_not_written_is_written_later(stage: Stage) -> None:
+    operator = await drifting(stage)
+    stray(stage)
+    operator.cells.conflicts = 1
+    operator.keeper.changed(CELL)
+    await eventually(lambda: operator.cells.cells[CELL].status.orphan_count == 4, "the orphans", 5)
 
 
 async def test_what_a_tenant_comes_back_for_is_not_removed(stage: Stage) -> None:
