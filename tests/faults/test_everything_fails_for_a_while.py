@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -32,13 +33,13 @@ _FAILING = {
 _STATUSES = (500, 503, 429)
 
 
-def fail_everywhere(world: World) -> list[Rule]:
-    """The next three requests of each kind fail, with another status each."""
+def fail_everywhere(world: World, statuses: Iterable[int]) -> list[Rule]:
+    """The next requests of each kind fail, with these statuses."""
     return [
         gate(world, name).fail_next(method, ".", status, "ServiceUnavailable")
         for name, methods in _FAILING.items()
         for method in methods
-        for status in _STATUSES
+        for status in statuses
     ]
 
 
@@ -47,10 +48,11 @@ async def test_everything_fails_for_a_while(start_world: StartWorld, undisturbed
     async with start_world() as world:
         alice = Subscriber.meet(world, "alice", 1001)
         failed: list[int] = []
+        statuses = itertools.cycle(_STATUSES)
 
         @contextlib.contextmanager
         def chapter(_: str) -> Iterator[None]:
-            rules = fail_everywhere(world)
+            rules = fail_everywhere(world, (next(statuses), next(statuses)))
             yield
             failed.append(sum(rule.spent for rule in rules))
             for rule in rules:
