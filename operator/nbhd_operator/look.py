@@ -18,6 +18,7 @@ from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
+from nbhd_operator.reasons import DRIFTED
 from nbhd_operator.reconcile import Apply, Finalize, Observe, Probe, Release, Remove, Rest, Start, Step, Stop
 from nbhd_operator.resources import ContainerApp
 from nbhd_operator.resources.base import State
@@ -60,7 +61,10 @@ class Look:
 
 
 class Looker:
-    """Carries looks out. ``record`` takes what people should see; ``may_act`` is asked before each change."""
+    """Carries looks out. ``record`` takes what people should see; ``may_act`` is asked before each change.
+
+    ``drifted`` is told of each change by others, once: when it is put back, or shown because it may not be.
+    """
 
     def __init__(
         self,
@@ -71,9 +75,10 @@ class Looker:
         clock: Clock,
         record: Callable[[Tenant, events.Change], None],
         may_act: Callable[[], bool],
+        drifted: Callable[[], None],
     ) -> None:
         self._cache, self._tenants, self._azure, self._now = cache, tenants, azure, clock
-        self._record, self._may_act = record, may_act
+        self._record, self._may_act, self._drifted = record, may_act, drifted
 
     async def steps(self, look: Look) -> Rest | None:
         """Goes on until there is nothing more to do in this look; None: the Tenant was released.
@@ -116,7 +121,10 @@ class Looker:
         written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)
         if status.phase != tenant.status.phase:
             log.info("phase", extra=names(key_of(tenant)) | {"phase": status.phase, "was": tenant.status.phase})
-        for change in events.changes(tenant.status, status):
+        changes = events.changes(tenant.status, status)
+        if any(change.reason == DRIFTED for change in changes):
+            self._drifted()
+        for change in changes:
             self._record(written, change)
         return self._cache.put_tenant(written) - {key_of(tenant)}
 
@@ -145,6 +153,7 @@ class Looker:
         kind = getattr(getattr(step, "resource", None), "kind", ContainerApp.kind)
         if look.drifted:
             look.drifted = False
+            self._drifted()
             self._record(look.tenant, events.drifted(kind, step.paths if isinstance(step, Apply) else ()))
         extra = names(key_of(look.tenant)) | {"kind": kind, "azure_name": name}
         if isinstance(step, Apply):

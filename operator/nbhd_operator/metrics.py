@@ -88,7 +88,7 @@ class Metrics:
         self.azure_waits = counter(
             "azure_throttle_wait_seconds", "Seconds that requests to Azure were held back to stay under its limits."
         )
-        self.drifts = counter("drifts", "Tenants that a scan found changed in Azure by others.")
+        self.drifts = counter("drifts", "Changes by others in Azure: put back, or shown where that is not allowed.")
         self.events = counter("events", "Kubernetes Events, by what became of them.", "outcome")
 
     def looked(self, outcome: str, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PROVISIONING_FAILED = "ProvisioningFailed"
 NO_ANSWER = "NoAnswer"
+CORES_EXHAUSTED = "CoresExhausted"
 # Of UpToDate:
 APPLIED = "Applied"
 APPLYING = "Applying"

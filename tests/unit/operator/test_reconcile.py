@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,13 +219,50 @@ def test_what_fails_again_and_again_stays_stalled_in_between() -> None:
     tenant = served()
     first = decide(make.situation(tenant), states(tenant, provisioningState="Failed"))
     assert isinstance(first, Rest)
-    assert first.app
-    told = SERVES | {"status": "False", "reason": first.app.reason, "message": first.app.message}
-    tenant = served(status={"conditions": [told]})
+    assert first.problem
+    told = {"type": "Stalled", "status": "True", "reason": first.problem.reason, "message": first.problem.message}
+    tenant = served(status={"conditions": [SERVES | told]})
     assert shown(decide(make.situation(tenant), states(tenant, provisioningState="Failed"))) == "Apply containerApp"
     trying = decide(make.situation(tenant), states(tenant, provisioningState="InProgress"))
     assert isinstance(trying, Rest)
     assert (trying.outcome, trying.problem) == (Outcome.PROGRESS, first.problem)
+
+
+@pytest.mark.parametrize(
+    ("ready", "told", "app"),
+    [
+        ("rev-1", [SERVES], None),  # as before: it serves on
+        ("", [SERVES], "ProvisioningFailed"),
+        ("rev-1", [STOPPED], "ProvisioningFailed"),
+        ("rev-1", [], "ProvisioningFailed"),
+    ],
+)
+def test_a_revision_that_fails_takes_nothing_from_the_one_before(
+    ready: str, told: list[dict[str, Any]], app: str | None
+) -> None:
+    tenant = served(status={"revision": "rev-1", "conditions": told})
+    failed = {"provisioningState": "Failed", "latestRevisionName": "rev-2", "latestReadyRevisionName": ready}
+    step = decide(make.situation(tenant), states(tenant, **failed))
+    assert isinstance(step, Rest)
+    assert step.problem
+    assert (step.outcome, step.problem.reason) == (Outcome.STALLED, "ProvisioningFailed")
+    assert (step.app.reason if step.app else None) == app
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"), [(None, "ProvisioningFailed"), (1, "ProvisioningFailed"), (0, "CoresExhausted")]
+)
+def test_what_did_not_start_where_too_little_was_left_lacked_room(left: int | None, reason: str) -> None:
+    tenant = served()
+    first = decide(replace(make.situation(tenant), cores=left), states(tenant, provisioningState="Failed"))
+    assert isinstance(first, Rest)
+    assert first.problem
+    assert first.app
+    assert (first.problem.reason, first.app.reason) == (reason, reason)
+    told = {"type": "Stalled", "status": "True", "reason": reason, "message": first.problem.message}
+    tenant = served(status={"conditions": [SERVES | told]})
+    later = replace(make.situation(tenant), cores=5)
+    assert shown(decide(later, states(tenant, provisioningState="Failed"))) == "Apply containerApp"
 
 
 def test_what_somebody_else_changed_is_put_back_and_named() -> None:

@@ -66,6 +66,7 @@ def keys(*names: str) -> set[Key]:
         (one("a", NEW, ROLLING), Standing.COMING),
         (one("a", NEW, DOWN), Standing.COMING),
         (one("a", NEW, FAILED), Standing.FAILED),
+        (one("a", NEW, ROLLING | {"AppReady": ("True", "Serving"), "Stalled": FAILED["Stalled"]}), Standing.FAILED),
         (one("a", NEW, DOWN | {"Reconciling": ("True", "NoAnswer")}), Standing.FAILED),
         (one("a", NEW, DOWN, state="Suspended"), Standing.UPDATED),
         (one("a", NEW, ROLLING, state="Suspended"), Standing.COMING),  # until its pause is complete
@@ -211,6 +212,9 @@ async def test_a_bad_image_stops_at_the_first_ones_and_a_good_one_goes_on() -> N
     stalled = next(c for c in found.conditions if c.type == "Stalled")
     assert (stalled.status, stalled.reason) == ("True", "RolloutStopped")
     assert "t0, t1" in stalled.message
+    first = small.tenant("t0")
+    assert (said(first, "Stalled"), first.status.phase) == (("True", "ProvisioningFailed"), "Stalled")
+    assert said(first, "AppReady") == ("True", "Serving"), "Azure keeps the container that was there before"
     waits = small.tenant("t5")
     assert (said(waits, "UpToDate"), said(waits, "Ready")) == (("False", "WaitingForTurn"), ("True", "Serving"))
     assert waits.status.planned[0].paths == ("properties.template.containers.openclaw.image",)
