@@ -21,7 +21,7 @@ from nbhd_crds.api.meta import seconds
 from nbhd_operator.cache import Key, key_of
 from nbhd_operator.finding import Finding, conditions
 from nbhd_operator.policy import ruling
-from nbhd_operator.reasons import NO_ANSWER, PLANNED, PROVISIONING_FAILED, ROLLING_OUT
+from nbhd_operator.reasons import NO_ANSWER, PLANNED, PROVISIONING_FAILED, ROLLING_OUT, ROLLOUT_STOPPED
 
 _NAMED = 5
 _RUNTIMES = 10
@@ -201,6 +201,6 @@ def _stopped(plan: Plan, found: Rollout) -> dict[str, Finding]:
         f"correct the Plan's runtime, or set it back (image {plan.spec.image})."
     )
     return {
-        kind: Finding(status, "RolloutStopped", message)
+        kind: Finding(status, ROLLOUT_STOPPED, message)
         for kind, status in (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     }
