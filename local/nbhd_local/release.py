@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,6 +40,8 @@ class Release:
 
     def missing(self) -> str | None:
         """Why it cannot be had here, as one line; None where it can."""
+        if shutil.which("git") is None:
+            return "git is missing"
         done = subprocess.run(_git("cat-file", "-e", f"{self.commit}^{{tree}}"), capture_output=True, check=False)
         return f"the history here does not reach back to {self.version} ({self.commit})" if done.returncode else None
 
