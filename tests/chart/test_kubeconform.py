@@ -52,14 +52,12 @@ def conform(schemas: Path, *files: Path, text: str = "") -> list[dict[str, Any]]
     command += [f"-schema-location={schemas}/{openapi.LOCATION}", *map(str, files)]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)["resources"]
-    assert bool(done.returncode) == any(
-        one["status"] != "statusValid" for one in found if one["status"] != "statusSkipped"
-    )
-    return found
+    assert bool(done.returncode) == bool(problems(found))
+    return [one for one in found if one["status"]]  # a comment between two separators has none
 
 
 def problems(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for one in found if one["status"] not in ("statusValid", "statusSkipped")]
+    return [one for one in found if one["status"] in ("statusInvalid", "statusError")]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_all_of_the_manifests(schemas: Path, cluster: Cluster) -> None:
     assert problems(found) == []
     skipped = {(one["kind"], one["filename"]) for one in found if one["status"] == "statusSkipped"}
     assert skipped == {(kind, str(MANIFESTS / name)) for kind, names in SKIPPED.items() for name in names.split()}
-    assert len(found) > 100
+    assert len(found) > 60
     built = cluster.kubectl("kustomize", str(PATCHES))
     assert {one["status"] for one in conform(schemas, text=built)} == {"statusValid"}
 
@@ -99,7 +97,7 @@ def test_a_mistake_is_found(schemas: Path, source: str | tuple[str, ...], right:
     text = (MANIFESTS / source).read_text() if isinstance(source, str) else template(*source)
     assert right in text
     found = problems(conform(schemas, text=text.replace(right, wrong)))
-    assert where in {error["path"] for one in found for error in one["validationErrors"]}, found
+    assert f"at '{where}'" in " ".join(one["msg"] for one in found)
 
 
 def test_a_kind_without_a_schema_is_an_error(schemas: Path) -> None:
