@@ -113,7 +113,8 @@ async def lived_through(before: Site, number: int, *steps: tuple[str, ...], repl
         if replacing:
             await world.kubectl_wait("wait", "--for=condition=Ready", "plans", "--all", "--timeout=120s", timeout=130)
         await before.chat(f"was here during {number}")
-        print(f"{steps}: {time.monotonic() - started:.1f} s, {world.azure.writes - writes} writes to Azure")
+        took, wrote = time.monotonic() - started, world.azure.writes - writes
+        print(f"helm {' and '.join(step[0] for step in steps)}: {took:.1f} s, {wrote} writes to Azure")
     after = containers(world)
     if replacing:
         assert {name for name, was in there.items() if after[name][0] == was[0]} == set(), (
