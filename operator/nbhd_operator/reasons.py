@@ -14,3 +14,5 @@ WAITING_FOR_TURN = "WaitingForTurn"
 PLANNED = "Planned"
 DRIFTED = "Drifted"
 SKIPPED = "Skipped"
+# Of a Plan:
+ROLLOUT_STOPPED = "RolloutStopped"

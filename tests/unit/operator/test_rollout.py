@@ -10,7 +10,7 @@ import pytest
 from nbhd_crds.api import Plan, Runtime, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
-from nbhd_operator.metrics import rollout_states
+from nbhd_operator.metrics import rollout_states, stopped_rollouts
 from nbhd_operator.packed import Container
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.rollout import Standing, canonical, report, rollout, short, standing
@@ -209,6 +209,7 @@ async def test_a_bad_image_stops_at_the_first_ones_and_a_good_one_goes_on() -> N
         ("basic", "waiting"): 4,
         ("basic", "updated"): 0,
     }
+    assert stopped_rollouts([small.plan()]) == {"basic": 1}
     stalled = next(c for c in found.conditions if c.type == "Stalled")
     assert (stalled.status, stalled.reason) == ("True", "RolloutStopped")
     assert "t0, t1" in stalled.message
