@@ -28,10 +28,12 @@ class Priority(IntEnum):
     """Lower goes first."""
 
     LIVE = 0
-    """Something changed just now."""
+    """Something changed just now for one who has a place."""
     DELAYED = 1
     """A wake-up that was asked for earlier."""
-    BACKLOG = 2
+    NEW = 2
+    """Nothing was begun for it: whoever is nearer to the end goes first, however many come at once."""
+    BACKLOG = 3
     """Part of the list at start, or of a sweep."""
 
 

@@ -130,7 +130,7 @@ class Runtime:
             metrics=self.metrics,
             assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
-            wake=lambda key: self._add(key, Priority.LIVE),
+            wake=lambda key: self._add(key, urgency(self.cache.tenants.get(key), listed=False)),
             relist=self._list,
             record=self._recorder.record,
             interval=settings.drift_seconds,
@@ -171,7 +171,7 @@ class Runtime:
         self.metrics.leader.set(1)
         self.metrics.looked_at = self.metrics.succeeded_at = time.monotonic()
         for key, tenant in self.cache.tenants.items():
-            self.queue.add(key, _urgency(tenant))
+            self.queue.add(key, urgency(tenant, listed=True))
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
@@ -225,7 +225,7 @@ class Runtime:
         gone = event == "DELETED"
         concerned = self.cache.drop_tenant(key_of(tenant)) if gone else self.cache.put_tenant(tenant)
         for key in concerned:
-            self._add(key, _urgency(tenant) if event is None else Priority.LIVE)
+            self._add(key, urgency(self.cache.tenants.get(key), listed=event is None))
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
         """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
@@ -294,10 +294,13 @@ class Runtime:
         }
 
 
-def _urgency(tenant: Tenant) -> Priority:
-    """Somebody may wait for what no look has seen yet."""
-    unseen = tenant.status.observed_generation != tenant.metadata.generation
-    return Priority.LIVE if unseen else Priority.BACKLOG
+def urgency(tenant: Tenant | None, *, listed: bool) -> Priority:
+    """How urgent a look is at a Tenant that was ``listed``, or else changed just now; None: it is gone."""
+    if tenant is None:
+        return Priority.LIVE
+    if listed and tenant.status.observed_generation == tenant.metadata.generation:
+        return Priority.BACKLOG  # nobody waits for what a look has seen
+    return Priority.LIVE if tenant.status.cell else Priority.NEW
 
 
 def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:
