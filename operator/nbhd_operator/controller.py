@@ -26,7 +26,7 @@ from nbhd_operator import events, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.deadlines import Deadlines
-from nbhd_operator.errors import ROLE_PROPAGATION, CellFull, Denied, Fault, Retryable, Terminal, Waiting
+from nbhd_operator.errors import ROLE_PROPAGATION, CellFull, Denied, Fault, Retryable, Terminal, Throttled, Waiting
 from nbhd_operator.finding import Finding
 from nbhd_operator.look import ChangedError, Look, Looker, names
 from nbhd_operator.metrics import Metrics
@@ -230,7 +230,9 @@ class Controller:
             await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
-            delay = self._queue.retry(key, self._pace.fault, at_least=after)
+            told_when = isinstance(fault, Throttled) and after > 0
+            pace = self._pace.throttled if told_when else self._pace.fault
+            delay = self._queue.retry(key, pace, at_least=after)
             if self._queue.streak(key) > VISIBLE:
                 message = f"Azure keeps refusing and is asked again. {fault.message}"
                 trouble = Finding("True", fault.reason, message)
@@ -283,7 +285,11 @@ class Controller:
         inputs, at, seen = self._memory.pop(key, ("", 0.0, {}))
         if situation.aim is Aim.REMOVE or inputs != situation.inputs or time.monotonic() - at > _KEEP_SEEN:
             return {}
-        return {kind: state for kind, state in seen.items() if kind != ContainerApp.kind and state is not None}
+        return {
+            kind: replace(state, new=False)
+            for kind, state in seen.items()
+            if kind != ContainerApp.kind and state is not None
+        }
 
     async def _refresh(self, key: Key) -> None:
         fresh = await self._tenants.get(*key)

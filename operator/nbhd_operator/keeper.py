@@ -100,11 +100,11 @@ class Keeper:
         self.queue.add(key)
 
     def wanted(self, namespace: str) -> None:
-        """Somebody waits to be placed: no Cell there may stay unknown."""
+        """Somebody waits to be placed, and asks again: no Cell there may stay unknown."""
         for key, cell in self._cache.cells.items():
             standing = self._cache.standing(cell)
             unknown = standing.residents is None and not standing.problem
-            if key.namespace == namespace and unknown and not self.queue.attempts(key):
+            if key.namespace == namespace and unknown and not self.queue.attempts(key) and not self.queue.held(key):
                 self.changed(key)
 
     def refused(self, situation: Situation, fault: Fault) -> bool:

@@ -14,7 +14,19 @@ from nbhd_operator import reconcile
 from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
 from nbhd_operator.reasons import DRIFTED, PLANNED
-from nbhd_operator.reconcile import Apply, Observe, Outcome, Probe, Release, Remove, Rest, Start, Stop, in_force
+from nbhd_operator.reconcile import (
+    Apply,
+    Observe,
+    Outcome,
+    Probe,
+    Release,
+    Remove,
+    Rest,
+    Start,
+    Stop,
+    Together,
+    in_force,
+)
 from nbhd_operator.resources import ContainerApp, container_app
 from nbhd_operator.resources.base import Seen, Task
 from nbhd_operator.situation import Aim, Situation
@@ -36,10 +48,11 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> Ob
     changes: list[PlannedChange] = []
     while True:
         step = reconcile.decide(pretended, imagined, answered)
-        if isinstance(step, Apply):
-            kind, state = step.resource.kind, imagined[step.resource.kind]
-            changes.append(change(kind, "Update" if state else "Create", step.paths))
-            imagined[kind] = step.resource.imagine(task, step.want, state)
+        if isinstance(step, Apply | Together):
+            for one in step.steps if isinstance(step, Together) else (step,):
+                kind, state = one.resource.kind, imagined[one.resource.kind]
+                changes.append(change(kind, "Update" if state else "Create", one.paths))
+                imagined[kind] = one.resource.imagine(task, one.want, state)
         elif isinstance(step, Remove):
             changes.append(change(step.resource.kind, "Remove"))
             imagined[step.resource.kind] = None

@@ -18,12 +18,14 @@ from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
 from nbhd_operator.reasons import CORES_EXHAUSTED, NO_ANSWER, PROVISIONING_FAILED, SKIPPED
-from nbhd_operator.resources import ORDER, ContainerApp, container_app
+from nbhd_operator.resources import ORDER, ContainerApp, RoleAssignment, container_app
 from nbhd_operator.resources.base import Body, Bundle, Resource, Seen, State, Task
 from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _APP = ContainerApp()
 _BEFORE_APP = tuple(resource for resource in ORDER if resource.kind != _APP.kind)
+_BY_NAME = tuple(resource for resource in ORDER if resource.kind != RoleAssignment.kind)
+"""What is found without knowing anything of the other kinds."""
 
 
 class Outcome(Enum):
@@ -48,9 +50,9 @@ class Release:
 
 @dataclass(frozen=True)
 class Observe:
-    """Look at one kind."""
+    """Look at these kinds, side by side."""
 
-    resource: Resource
+    resources: tuple[Resource, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ class Apply:
     resource: Resource
     want: Body
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Make several kinds as they should be, side by side: none of them depends on another."""
+
+    steps: tuple[Apply, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Rest:
     """Azure has had its time: say so at once, and ask seldom."""
 
 
-Step = Finalize | Release | Observe | Apply | Remove | Start | Stop | Probe | Rest
+Step = Finalize | Release | Observe | Apply | Together | Remove | Start | Stop | Probe | Rest
 
 
 def in_force(bundle: Bundle) -> AppliedCredentials:
@@ -196,10 +205,10 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
         return Finalize()
     if status.cell is None:
         return Rest(Outcome.PROGRESS, secrets=_PREPARING, app=meanwhile(situation, seen), at_once=True)
-    for resource in _BEFORE_APP:
-        step = _bring(resource, task, seen)
-        if step is not None:
-            return step
+    if unseen := tuple(resource for resource in _BY_NAME if resource.kind not in seen):
+        return Observe(unseen)
+    if (step := _before_app(task, seen)) is not None:
+        return step
     ready = Finding("True", "SecretsReady", "The credentials are in the vault and only this tenant can read them.")
     entitled = status.entitlement is not None and status.entitlement.serves
     known = task.bundle is None or status.credentials == in_force(task.bundle)
@@ -213,10 +222,23 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
     return _serve(situation, task, seen, ready, answered)
 
 
-def _bring(resource: Resource, task: Task, seen: Seen) -> Step | None:
+def _before_app(task: Task, seen: Seen) -> Step | None:
+    due: list[Apply] = []
+    for resource in _BEFORE_APP:
+        if any(step.resource.kind in resource.depends_on for step in due):
+            continue  # what it rests on comes first
+        step = _bring(resource, task, seen)
+        if isinstance(step, Observe):
+            return step
+        if step is not None:
+            due.append(step)
+    return Together(tuple(due)) if len(due) > 1 else next(iter(due), None)
+
+
+def _bring(resource: Resource, task: Task, seen: Seen) -> Observe | Apply | None:
     """The step that this kind needs, None when it is as it should be."""
     if resource.kind not in seen:
-        return Observe(resource)
+        return Observe((resource,))
     state = seen[resource.kind]
     want = resource.want(task, seen)
     if state is None:
@@ -299,7 +321,7 @@ def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
     if secrets is None and situation.tenant.status.secret_id is None:
         secrets = Finding("False", reason, "No credentials were made.")
     if _APP.kind not in seen:
-        return Observe(_APP)
+        return Observe((_APP,))
     state = seen[_APP.kind]
     if situation.aim is Aim.PREPARE:
         message = situation.linked.message
@@ -319,7 +341,7 @@ def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
     going = Finding("False", reason, "What the tenant has in Azure is being removed.")
     for resource in reversed(ORDER):
         if resource.kind not in seen:
-            return Observe(resource)
+            return Observe((resource,))
         state = seen[resource.kind]
         if state is not None:
             busy = Rest(Outcome.PROGRESS, secrets=going, app=going)
