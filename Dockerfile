@@ -86,7 +86,7 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --whe
 
 FROM common AS local
 COPY --from=build-local /layer /
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="nbhd-united-local" \
       org.opencontainers.image.description="nbhd-united with emulators of Azure, Stripe and Telegram" \
@@ -95,7 +95,7 @@ LABEL org.opencontainers.image.title="nbhd-united-local" \
 
 FROM common AS platform
 COPY --from=build-platform /layer /
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="nbhd-united" \
       org.opencontainers.image.description="Operator, router and webhooks of a control plane that sells private AI assistants" \

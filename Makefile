@@ -28,7 +28,7 @@ test: lint test-tools ## Everything that CI runs
 faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
 
-installs: test-tools ## Every way to install, in real Pods: manifests, value sets, the offline world (root, Debian; 6 minutes)
+installs: test-tools ## Every way to install and the upgrade from the last release, in real Pods (root, Debian; 10 minutes)
 	$(RUN) -m pytest -m all_installs -rP tests/node
 
 bench: tools ## How the operator does with 10,000 and 100,000 tenants (half an hour; sizes: make bench BENCH="--tenants 1000")

@@ -131,6 +131,7 @@ _NEXT = {
     "CellShared": "kubectl get cells -n {namespace}",
     "CellsFull": "kubectl get cells -n {namespace}",
     "ChatTaken": "kubectl nbhd link {name} -n {namespace}",
+    "CoresExhausted": "kubectl get cells -n {namespace}",
     "Drifted": "kubectl nbhd plan {name} -n {namespace}",
     "NoCell": "kubectl get cells -n {namespace}",
     "Orphans": "kubectl nbhd orphans {name} -n {namespace}",

@@ -142,12 +142,12 @@ class Helm:
         return done.stdout
 
 
-def chart(folder: Path, *overrides: str, also: Sequence[Path] = ()) -> list[str]:
+def chart(folder: Path, *overrides: str, also: Sequence[Path] = (), at: Path = CHART) -> list[str]:
     """Arguments of ``helm install`` and ``helm upgrade``; ``overrides`` are ``path=value``, ``also`` more values."""
     sets = [f"--set={override}" for override in overrides]
     return [
         RELEASE,
-        str(CHART),
+        str(at),
         *(f"--values={path}" for path in (folder / "values.json", *also)),
         *sets,
         "--wait",

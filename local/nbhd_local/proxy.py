@@ -62,9 +62,13 @@ async def proxy(
                         return web.Response(status=answer.status, headers=kept, body=await answer.read())
                     stream = web.StreamResponse(status=answer.status, headers=kept)
                     await stream.prepare(request)
-                    async for chunk in answer.content.iter_any():
-                        if not traffic.silent:
-                            await stream.write(chunk)
+                    traffic.streams[stream] = request
+                    try:
+                        async for chunk in answer.content.iter_any():
+                            if not traffic.silent:
+                                await stream.write(chunk)
+                    finally:
+                        del traffic.streams[stream]
                     return stream
             except (aiohttp.ClientConnectionError, ConnectionResetError) as error:
                 raise ProxyError(503, type(error).__name__) from error

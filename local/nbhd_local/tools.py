@@ -87,6 +87,12 @@ def helm() -> Path:
     return ensure_go_tool("helm", ROOT / "local" / "helm", flags, package="helm.sh/helm/v4/cmd/helm")
 
 
+def kubeconform() -> Path:
+    """Kubeconform, which holds manifests against JSON schemas, from the Go module that ``local/kubeconform`` pins."""
+    package = "github.com/yannh/kubeconform/cmd/kubeconform"
+    return ensure_go_tool("kubeconform", ROOT / "local" / "kubeconform", package=package)
+
+
 def ensure_go_tool(name: str, folder: Path, ldflags: str = "-s -w", *, tags: str = "", package: str = ".") -> Path:
     """The executable of a package (default: its root) of the Go module in ``folder``.
 
@@ -238,6 +244,7 @@ def main() -> None:
         if sys.argv[1:] == ["all"]:
             azurecheck()
             helm()
+            kubeconform()
             foreign_crds()
     except ToolError as problem:
         raise SystemExit(f"[tools] {problem}") from None

@@ -113,19 +113,19 @@ class Rule:
         """Whether every request that it was meant for has come."""
         return self.times <= 0
 
-    def takes(self, request: web.Request) -> bool:
-        if self.times <= 0 or request.method != self.method or not self.path.search(request.path):
+    def meant_for(self, request: web.Request) -> bool:
+        """Whether it waits for such a request; one that waits for the nth counts it."""
+        if self.spent or request.method != self.method or not self.path.search(request.path):
             return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        self.times -= 1
-        return True
+        self.skip -= 1
+        return self.skip < 0
 
 
 @dataclass
 class Traffic:
     """The log, the number of changes asked for, and the hooks; shared by all endpoints of one service.
+
+    One request meets one rule: of those that are meant for it, the oldest.
 
     ``injected(status, code, headers)`` makes the error of a fault that a test asked for; ``shown(path)`` is what the
     log says of a path, which may hold a secret.
@@ -140,6 +140,8 @@ class Traffic:
     """Seconds that every answer takes longer."""
     silent: bool = False
     """Streams stay open, and nothing that they should carry arrives."""
+    streams: dict[web.StreamResponse, web.Request] = field(default_factory=dict)
+    """Those that are open, kept by whoever serves them."""
     _rules: list[Rule] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
     _cuts: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -185,6 +187,17 @@ class Traffic:
         self._add(method, path_regex, hold.pause, after_commit=after_commit, skip=nth - 1)
         return hold
 
+    async def tell_streams(self, words: bytes) -> None:
+        """Puts something into all open streams that whoever is behind them did not say."""
+        for stream in list(self.streams):
+            await stream.write(words)
+
+    def cut_streams(self) -> None:
+        """Breaks all open streams."""
+        for request in self.streams.values():
+            if request.transport is not None:
+                request.transport.abort()
+
     def release_all(self) -> None:
         """Drops what is still held, so that listeners can stop."""
         for hold in self._holds:
@@ -214,22 +227,27 @@ class Traffic:
         key = request.method, request.path
         if time.monotonic() < self._cuts.pop(key, 0):
             raise _Cut  # HTTP clients quietly repeat a PUT whose kept-alive connection broke
-        rules = [rule for rule in self._rules if rule.takes(request)]
-        self._rules = [rule for rule in self._rules if not rule.spent]
+        rule = self._spend(request)
         try:
-            for rule in rules:
-                if not rule.after_commit:
-                    await rule.act()
+            if rule and not rule.after_commit:
+                await rule.act()
             response = await _respond(request, handler)
-            for rule in rules:
-                if rule.after_commit:
-                    await rule.act()
+            if rule and rule.after_commit:
+                await rule.act()
         except AnsweredError as injected:
             response = injected.response()
         except _Cut:
             self._cuts[key] = time.monotonic() + _ECHO_SECONDS
             raise
         return response
+
+    def _spend(self, request: web.Request) -> Rule | None:
+        meant = [rule for rule in self._rules if rule.meant_for(request)]
+        if not meant:
+            return None
+        meant[0].times -= 1
+        self._rules = [rule for rule in self._rules if not rule.spent]
+        return meant[0]
 
     def _add(
         self,

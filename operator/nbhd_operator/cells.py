@@ -19,6 +19,7 @@ from nbhd_operator.finding import Finding, conditions
 from nbhd_operator.inventory import Inventory
 from nbhd_operator.orphans import LISTED, Stray
 from nbhd_operator.placement import Standing
+from nbhd_operator.reasons import CORES_EXHAUSTED
 
 NOT_STALLED = Finding("False", "NotStalled", "Nothing waits for a person.")
 CLAIMING = Finding("True", "Claiming", "The resource group is being claimed.")
@@ -81,7 +82,7 @@ def listed(before: Standing, found: Inventory, platform_id: str, tenants: int) -
     elif cores is not None and cores.used >= cores.limit:
         full = Finding(
             "False",
-            "CoresExhausted",
+            CORES_EXHAUSTED,
             "The Container Apps environment has no vCPU left: ask Azure for more, or add a Cell.",
         )
     residents = found.residents(platform_id)
@@ -90,6 +91,7 @@ def listed(before: Standing, found: Inventory, platform_id: str, tenants: int) -
         residents=residents,
         full=full,
         room=roles.limit - roles.used,
+        cores=max(cores.limit - cores.used, 0) if cores else None,
         counted=tenants,
         refused=before.refused & residents,  # whoever has left need not be sent away any more
     )
@@ -99,8 +101,8 @@ def refused(before: Standing, fault: Fault, spec_id: str) -> Standing | None:
     """After Azure's answer to one tenant, if it means that the cell is full."""
     if fault.reason == "RoleAssignmentLimitExceeded":
         reason = "RoleAssignmentsExhausted"
-    elif "maximum allowed cores" in fault.message.casefold():
-        reason = "CoresExhausted"
+    elif fault.reason == CORES_EXHAUSTED or "maximum allowed cores" in fault.message.casefold():
+        reason = CORES_EXHAUSTED
     else:
         return None
     return replace(before, full=Finding("False", reason, fault.message), refused=before.refused | {spec_id})

@@ -26,12 +26,13 @@ from nbhd_operator import events, reconcile
 from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.deadlines import Deadlines
-from nbhd_operator.errors import ROLE_PROPAGATION, Denied, Fault, Retryable, Terminal, Waiting
+from nbhd_operator.errors import ROLE_PROPAGATION, CellFull, Denied, Fault, Retryable, Terminal, Throttled, Waiting
 from nbhd_operator.finding import Finding
 from nbhd_operator.look import ChangedError, Look, Looker, names
 from nbhd_operator.metrics import Metrics
 from nbhd_operator.pace import DENIED, PATIENCE, REFUSED, SLOW, VISIBLE, Pace
 from nbhd_operator.queue import Closed, Priority, WorkQueue
+from nbhd_operator.reasons import CORES_EXHAUSTED
 from nbhd_operator.reconcile import Outcome, Rest
 from nbhd_operator.resources import ContainerApp, RoleAssignment
 from nbhd_operator.resources.base import State
@@ -72,7 +73,15 @@ class Controller:
         self._queue, self._cache, self._tenants, self._metrics = queue, cache, tenants, metrics
         self._platform, self._rings, self._now, self._pace = platform, rings, clock, pace
         self._refused, self._cells_wanted = refused, cells_wanted
-        self._looker = Looker(cache=cache, tenants=tenants, azure=azure, clock=clock, record=record, may_act=may_act)
+        self._looker = Looker(
+            cache=cache,
+            tenants=tenants,
+            azure=azure,
+            clock=clock,
+            record=record,
+            may_act=may_act,
+            drifted=metrics.drifts.inc,
+        )
         self._suspects: dict[Key, bool] = {}  # whether people were told of the repair
         self._outdated: set[Key] = set()  # to be read afresh before the next look
         self._memory: dict[Key, tuple[str, float, dict[str, State | None]]] = {}
@@ -182,6 +191,9 @@ class Controller:
         if self._queue.attempts(key) < SLOW and not rest.late:
             rest = replace(rest, trouble=None)
         await self._write(look, rest)
+        if rest.problem and rest.problem.reason == CORES_EXHAUSTED:
+            full = CellFull(rest.problem.reason, rest.problem.message)
+            rest = replace(rest, at_once=self._refused(look.situation, full))
         self._plan_next(key, look.situation, rest)
         return rest.outcome.value
 
@@ -218,7 +230,9 @@ class Controller:
             await self._write(look, reconcile.interrupted(look.situation, look.seen, trouble))
         else:
             after = fault.after if isinstance(fault, Retryable) else 0.0
-            delay = self._queue.retry(key, self._pace.fault, at_least=after)
+            told_when = isinstance(fault, Throttled) and after > 0
+            pace = self._pace.throttled if told_when else self._pace.fault
+            delay = self._queue.retry(key, pace, at_least=after)
             if self._queue.streak(key) > VISIBLE:
                 message = f"Azure keeps refusing and is asked again. {fault.message}"
                 trouble = Finding("True", fault.reason, message)
@@ -271,7 +285,11 @@ class Controller:
         inputs, at, seen = self._memory.pop(key, ("", 0.0, {}))
         if situation.aim is Aim.REMOVE or inputs != situation.inputs or time.monotonic() - at > _KEEP_SEEN:
             return {}
-        return {kind: state for kind, state in seen.items() if kind != ContainerApp.kind and state is not None}
+        return {
+            kind: replace(state, new=False)
+            for kind, state in seen.items()
+            if kind != ContainerApp.kind and state is not None
+        }
 
     async def _refresh(self, key: Key) -> None:
         fresh = await self._tenants.get(*key)

@@ -80,6 +80,10 @@ class Retryable(Fault):
         self.after = after
 
 
+class Throttled(Retryable):
+    """Too many requests. ``throttle.py`` holds all of their kind back, so one's own bad luck says nothing."""
+
+
 class Unreadable(Retryable):
     """Azure did answer, and what it says is unknown: never taken for absence, or for a whole list."""
 
@@ -137,7 +141,8 @@ def classify(error: AzureError) -> Fault:
         return Waiting(reason, message)
     if status in (400, 405, 413, 422) and code and code not in _RETRYABLE_400:
         return Terminal(reason, message)
-    return Retryable(reason, message, _retry_after(error))
+    kind = Throttled if status == 429 else Retryable
+    return kind(reason, message, _retry_after(error))
 
 
 def _inner_code(inner: object) -> str | None:

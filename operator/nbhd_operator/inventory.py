@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -173,5 +174,5 @@ def _cores(usages: Iterable[Body]) -> Quota | None:
     for usage in usages:
         name = str(usage["name"]["value"]).casefold().replace(" ", "")
         if name.endswith(_CORES):
-            return Quota(used=int(usage["currentValue"]), limit=int(usage["limit"]))
+            return Quota(used=math.ceil(usage["currentValue"]), limit=int(usage["limit"]))
     return None

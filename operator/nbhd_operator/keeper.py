@@ -37,6 +37,7 @@ from nbhd_operator.orphans import Stray
 from nbhd_operator.packed import Packed
 from nbhd_operator.placement import UNSEEN, Standing, whereabouts
 from nbhd_operator.queue import Backoff, Closed, WorkQueue
+from nbhd_operator.reasons import DRIFTED
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.settings import Platform
 from nbhd_operator.situation import Situation
@@ -99,11 +100,11 @@ class Keeper:
         self.queue.add(key)
 
     def wanted(self, namespace: str) -> None:
-        """Somebody waits to be placed: no Cell there may stay unknown."""
+        """Somebody waits to be placed, and asks again: no Cell there may stay unknown."""
         for key, cell in self._cache.cells.items():
             standing = self._cache.standing(cell)
             unknown = standing.residents is None and not standing.problem
-            if key.namespace == namespace and unknown and not self.queue.attempts(key):
+            if key.namespace == namespace and unknown and not self.queue.attempts(key) and not self.queue.held(key):
                 self.changed(key)
 
     def refused(self, situation: Situation, fault: Fault) -> bool:
@@ -157,9 +158,11 @@ class Keeper:
             if look.found is not None and not await self._remove_requested(cell, look):
                 self.queue.forget(key)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError, GoneError) as error:
+            self._due.add(key)  # what was found is not told yet
             self.queue.retry(key, self._pace)  # by then the watch has brought a newer version, if that was why
             log.warning("the API server did not do it", extra=_names(key) | {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001, RUF100 - one cell's trouble is not another's
+            self._due.add(key)
             self.queue.retry(key, self._pace)
             self._metrics.failed(type(error).__name__)
             log.error("look at a cell failed", extra=_names(key) | {"error": type(error).__name__})
@@ -183,7 +186,6 @@ class Keeper:
                 self.queue.forget(key)
                 return None
             look = await self._list(cell, place)
-            self._due.discard(key)
         except Fault as fault:
             return self._failed(cell, fault)
         self._metrics.succeeded()
@@ -219,7 +221,12 @@ class Keeper:
             packed = at_rest.get(str(app["name"]).casefold())
             return inventory.app_drift(self._assess(packed.unpack()), app) if packed else ()
 
-        found = await inventory.take(self._azure, place, compare)
+        self._due.discard(key)  # what changes from now on is for the next look
+        try:
+            found = await inventory.take(self._azure, place, compare)
+        except Fault:
+            self._due.add(key)
+            raise
         await self._hand_over_drift(at_rest.values(), found)
         standing = cells.listed(self._cache.standing(cell), found, self._platform.id, placed)
         return Look(standing, found=found, strays=self._strays(key, found))
@@ -235,9 +242,11 @@ class Keeper:
             key = Key(packed.namespace, packed.name)
             if self._cache.packed.get(key) is not packed:
                 continue  # it changed while Azure was listed, so the list may be older
-            if paths := inventory.drift(self._assess(packed.unpack()), found):
+            tenant = packed.unpack()
+            paths, shown = inventory.drift(self._assess(tenant), found), _shows_drift(tenant)
+            if paths and not shown:
                 log.warning("drift", extra={"tenant": key.name, "namespace": key.namespace, "paths": ",".join(paths)})
-                self._metrics.drifts.inc()
+            if paths or shown:  # what is shown and not put back may be another by now, or over
                 self._suspect(key)
 
     async def _remove_requested(self, cell: Cell, look: Look) -> bool:
@@ -348,6 +357,10 @@ def _decides(standing: Standing) -> tuple[object, ...]:
 def _stalled(status: CellStatus) -> tuple[str, str] | None:
     found = next((one for one in status.conditions if one.type == "Stalled" and one.status == "True"), None)
     return (found.reason, found.message) if found else None
+
+
+def _shows_drift(tenant: Tenant) -> bool:
+    return any(one.type == "UpToDate" and one.reason == DRIFTED for one in tenant.status.conditions)
 
 
 def _names(key: Key) -> dict[str, object]:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from nbhd_crds.api import Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
@@ -18,11 +20,14 @@ from nbhd_operator.azure import Azure
 from nbhd_operator.cache import Cache, Key, key_of
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
-from nbhd_operator.reconcile import Apply, Finalize, Observe, Probe, Release, Remove, Rest, Start, Step, Stop
+from nbhd_operator.reasons import DRIFTED
+from nbhd_operator.reconcile import Apply, Finalize, Observe, Probe, Release, Remove, Rest, Start, Step, Stop, Together
 from nbhd_operator.resources import ContainerApp
 from nbhd_operator.resources.base import State
 from nbhd_operator.situation import Situation
 from nbhd_operator.status import report, worth_writing
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +65,10 @@ class Look:
 
 
 class Looker:
-    """Carries looks out. ``record`` takes what people should see; ``may_act`` is asked before each change."""
+    """Carries looks out. ``record`` takes what people should see; ``may_act`` is asked before each change.
+
+    ``drifted`` is told of each change by others, once: when it is put back, or shown because it may not be.
+    """
 
     def __init__(
         self,
@@ -71,9 +79,10 @@ class Looker:
         clock: Clock,
         record: Callable[[Tenant, events.Change], None],
         may_act: Callable[[], bool],
+        drifted: Callable[[], None],
     ) -> None:
         self._cache, self._tenants, self._azure, self._now = cache, tenants, azure, clock
-        self._record, self._may_act = record, may_act
+        self._record, self._may_act, self._drifted = record, may_act, drifted
 
     async def steps(self, look: Look) -> Rest | None:
         """Goes on until there is nothing more to do in this look; None: the Tenant was released.
@@ -86,18 +95,19 @@ class Looker:
             step = decide(look.situation, look.seen, look.answered)
             if isinstance(step, Rest):
                 return step
-            if isinstance(step, Apply | Remove) and look.recalled:
+            changes = step.steps if isinstance(step, Together) else (step,) if isinstance(step, Apply | Remove) else ()
+            if changes and look.recalled:
                 # Another operator may have changed what this rests on, such as the newest version of the secret.
                 for kind in look.recalled:
                     look.seen.pop(kind, None)
                 look.recalled.clear()
                 continue
-            mark = f"{type(step).__name__} {getattr(getattr(step, 'resource', None), 'kind', '')}"
-            if isinstance(step, Apply | Remove) and mark in done:
+            marks = {f"{type(one).__name__} {one.resource.kind}" for one in changes}
+            if marks & done:
                 # It was done in this very look and still seems undone: Azure needs time to show it.
                 late = Finding("True", "AzureCatchingUp", "Azure does not show yet what was changed.")
                 return reconcile.interrupted(look.situation, look.seen, late)
-            done.add(mark)
+            done |= marks
             if isinstance(step, Release):
                 await self._tenants.remove_finalizer(await self._confirm(look))
                 log.info("tenant released", extra=names(key_of(look.tenant)))
@@ -116,7 +126,10 @@ class Looker:
         written = await self._tenants.apply_status(tenant, status.wire(), MANAGER)
         if status.phase != tenant.status.phase:
             log.info("phase", extra=names(key_of(tenant)) | {"phase": status.phase, "was": tenant.status.phase})
-        for change in events.changes(tenant.status, status):
+        changes = events.changes(tenant.status, status)
+        if any(change.reason == DRIFTED for change in changes):
+            self._drifted()
+        for change in changes:
             self._record(written, change)
         return self._cache.put_tenant(written) - {key_of(tenant)}
 
@@ -128,10 +141,16 @@ class Looker:
         if task is None:
             raise LookupError("a step in Azure needs a task")
         if isinstance(step, Observe):
-            look.seen[step.resource.kind] = await step.resource.observe(self._azure, task, look.seen)
+            asked = (resource.observe(self._azure, task, look.seen) for resource in step.resources)
+            found = await _side_by_side(asked)
+            look.seen.update(zip((resource.kind for resource in step.resources), found, strict=True))
             return None
         if isinstance(step, Probe):
             look.answered = await self._azure.answers(step.endpoint)
+            return None
+        if isinstance(step, Together):
+            await self._confirm(look)
+            await _side_by_side(self._change(look, one) for one in step.steps)
             return None
         return await self._change(look, step)
 
@@ -145,6 +164,7 @@ class Looker:
         kind = getattr(getattr(step, "resource", None), "kind", ContainerApp.kind)
         if look.drifted:
             look.drifted = False
+            self._drifted()
             self._record(look.tenant, events.drifted(kind, step.paths if isinstance(step, Apply) else ()))
         extra = names(key_of(look.tenant)) | {"kind": kind, "azure_name": name}
         if isinstance(step, Apply):
@@ -155,7 +175,7 @@ class Looker:
             look.seen.pop(kind, None)
             state = await step.resource.apply(self._azure, task, step.want)
             if state is not None:
-                look.seen[kind] = state
+                look.seen[kind] = replace(state, new=not step.paths)
         elif isinstance(step, Remove):
             log.info("removing", extra=extra)
             look.advanced = True
@@ -198,6 +218,15 @@ class Looker:
     def _must_lead(self) -> None:
         if not self._may_act():
             raise ChangedError
+
+
+async def _side_by_side(works: Iterable[Awaitable[T]]) -> list[T]:
+    """What they return, in order. Raises the first fault of that order, once nothing is under way any more."""
+    found = await asyncio.gather(*works, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in found if not isinstance(one, BaseException)]
 
 
 def _policy(tenant: Tenant) -> str | None:

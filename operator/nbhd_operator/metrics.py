@@ -19,6 +19,7 @@ from nbhd_crds import metrics
 from nbhd_crds.api import Plan
 from nbhd_operator.cache import Cache
 from nbhd_operator.packed import parts
+from nbhd_operator.reasons import ROLLOUT_STOPPED
 
 _LOOK_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -88,7 +89,7 @@ class Metrics:
         self.azure_waits = counter(
             "azure_throttle_wait_seconds", "Seconds that requests to Azure were held back to stay under its limits."
         )
-        self.drifts = counter("drifts", "Tenants that a scan found changed in Azure by others.")
+        self.drifts = counter("drifts", "Changes by others in Azure: put back, or shown where that is not allowed.")
         self.events = counter("events", "Kubernetes Events, by what became of them.", "outcome")
 
     def looked(self, outcome: str, seconds: float) -> None:
@@ -173,6 +174,14 @@ class _Reading(Collector):
         for (plan, state), number in sorted(rollout_states(self._cache.plans.values()).items()):
             rollouts.add_metric([plan, state], number)
         yield rollouts
+        stopped = GaugeMetricFamily(
+            "nbhd_operator_rollout_stopped",
+            "1 while a plan's runtime goes to no further Tenant for those that have it do not come up. Leader only.",
+            labels=["plan"],
+        )
+        for plan, stops in sorted(stopped_rollouts(self._cache.plans.values()).items()):
+            stopped.add_metric([plan], stops)
+        yield stopped
         ceiling = GaugeMetricFamily(
             "nbhd_operator_cost_ceiling_usd_per_hour",
             "US dollars an hour if the containers of all served Tenants ran without a pause, by plan, at the list "
@@ -193,6 +202,15 @@ def rollout_states(plans: Iterable[Plan]) -> Tally[tuple[str, str]]:
         status = plan.status
         for state, number in (("updated", status.updated), ("updating", status.updating), ("waiting", status.waiting)):
             found[plan.metadata.name, state] += number or 0
+    return found
+
+
+def stopped_rollouts(plans: Iterable[Plan]) -> dict[str, int]:
+    """1 for each plan whose status says that its rollout has stopped, 0 for the others."""
+    found: dict[str, int] = {}
+    for plan in plans:
+        stops = any(said.reason == ROLLOUT_STOPPED for said in plan.status.conditions)
+        found[plan.metadata.name] = max(found.get(plan.metadata.name, 0), int(stops))
     return found
 
 

@@ -8,7 +8,7 @@ cell, or may yet turn out to. Nothing is removed but by a person's request that 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nbhd_crds.api.cell import Orphan
@@ -45,9 +45,9 @@ def find(
     found: Inventory, platform_id: str, cell: str, tenants: Iterable[Packed], now: datetime.datetime
 ) -> list[Stray]:
     """All of them, by kind and name. ``tenants`` must be all Tenants of the Cell's namespace."""
-    living = {tenant.id for tenant in tenants if tenant.cell in (None, cell)}
-    owned = {azure_name(spec_id).casefold() for spec_id in living}
-    strays = [*_tagged(found, platform_id, living), *_granted(found, owned)]
+    living = {tenant.id: tenant for tenant in tenants if tenant.cell in (None, cell)}
+    owners = {azure_name(spec_id).casefold(): tenant for spec_id, tenant in living.items()}
+    strays = [*_tagged(found, platform_id, living), *_granted(found, owners)]
     old = [stray for stray in strays if stray.created is not None and now - stray.created > MIN_AGE]
     return sorted(old, key=lambda stray: (stray.kind, stray.name, stray.id))
 
@@ -73,7 +73,7 @@ def next_to_remove(strays: Sequence[Stray], names: frozenset[str]) -> list[Stray
     return chosen
 
 
-def _tagged(found: Inventory, platform_id: str, living: set[str]) -> Iterator[Stray]:
+def _tagged(found: Inventory, platform_id: str, living: Container[str]) -> Iterator[Stray]:
     kinds = {"containerApp": found.apps, "secret": found.secrets, "identity": found.identities}
     for kind, resources in kinds.items():
         for resource in resources.values():
@@ -82,11 +82,18 @@ def _tagged(found: Inventory, platform_id: str, living: set[str]) -> Iterator[St
                 yield Stray(kind, str(resource["name"]), resource["created"])
 
 
-def _granted(found: Inventory, owned: set[str]) -> Iterator[Stray]:
+def _granted(found: Inventory, owners: Mapping[str, Packed]) -> Iterator[Stray]:
     """Grants of a tenant that is not there, or to an identity that is not there any more."""
     principals = {identity["principalId"] for identity in found.identities.values()}
     for grant in found.grants:
-        name = grant["scope"].rpartition("/")[2]
-        lost = grant.get("principalType") == "ServicePrincipal" and grant["principalId"] not in principals
-        if name.startswith(_PREFIX) and (name not in owned or lost):
+        name, principal = grant["scope"].rpartition("/")[2], grant["principalId"]
+        owner = owners.get(name)
+        lost = grant.get("principalType") == "ServicePrincipal" and principal not in principals
+        if name.startswith(_PREFIX) and (owner is None or (lost and not _serves(owner, principal))):
             yield Stray("roleAssignment", name, grant["created"], grant["scope"], str(grant["name"]))
+
+
+def _serves(owner: Packed, principal: str) -> bool:
+    """By its own account: whether the identity is still there, its next look finds out."""
+    identity = owner.unpack().status.identity
+    return identity is not None and identity.principal_id == principal

@@ -20,6 +20,7 @@ DENIED = 9
 _POLL = Backoff(first=1.0, most=10.0, factor=1.15, jitter=0.1)
 _LONG_POLL = Backoff(first=60.0, most=300.0)
 _FAULT = Backoff(first=0.5, most=300.0)
+_THROTTLED = Backoff(first=0.25, most=0.25)  # at least what Azure asks for, and no more: all wait in line afterwards
 _STALLED = Backoff(first=30.0, most=600.0)
 _API_SERVER = Backoff(first=0.5, most=15.0)  # it comes back for all at once, and asking it is cheap
 _CONFLICT = Backoff(first=0.05, most=2.0)
@@ -35,3 +36,4 @@ class Pace:
     stalled: Backoff = _STALLED
     api_server: Backoff = _API_SERVER
     conflict: Backoff = _CONFLICT
+    throttled: Backoff = _THROTTLED

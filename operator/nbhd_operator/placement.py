@@ -43,6 +43,8 @@ class Standing:
     """Why Azure takes no further tenant there."""
     room: int | None = None
     """For how many more there was room when it was listed; None: not known."""
+    cores: int | None = None
+    """How many vCPUs Azure had left there for containers when it was listed; None: not known."""
     counted: int = 0
     """How many Tenants lived there at that time."""
     refused: frozenset[str] = frozenset()

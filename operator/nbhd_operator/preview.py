@@ -14,9 +14,21 @@ from nbhd_operator import reconcile
 from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
 from nbhd_operator.reasons import DRIFTED, PLANNED
-from nbhd_operator.reconcile import Apply, Observe, Outcome, Probe, Release, Remove, Rest, Start, Stop, in_force
+from nbhd_operator.reconcile import (
+    Apply,
+    Observe,
+    Outcome,
+    Probe,
+    Release,
+    Remove,
+    Rest,
+    Start,
+    Stop,
+    Together,
+    in_force,
+)
 from nbhd_operator.resources import ContainerApp, container_app
-from nbhd_operator.resources.base import Seen, State, Task
+from nbhd_operator.resources.base import Seen, Task
 from nbhd_operator.situation import Aim, Situation
 
 _APP = ContainerApp.kind
@@ -36,10 +48,11 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> Ob
     changes: list[PlannedChange] = []
     while True:
         step = reconcile.decide(pretended, imagined, answered)
-        if isinstance(step, Apply):
-            kind, state = step.resource.kind, imagined[step.resource.kind]
-            changes.append(change(kind, "Update" if state else "Create", step.paths))
-            imagined[kind] = step.resource.imagine(task, step.want, state)
+        if isinstance(step, Apply | Together):
+            for one in step.steps if isinstance(step, Together) else (step,):
+                kind, state = one.resource.kind, imagined[one.resource.kind]
+                changes.append(change(kind, "Update" if state else "Create", one.paths))
+                imagined[kind] = one.resource.imagine(task, one.want, state)
         elif isinstance(step, Remove):
             changes.append(change(step.resource.kind, "Remove"))
             imagined[step.resource.kind] = None
@@ -89,16 +102,15 @@ def _held(situation: Situation, seen: Seen, rest: Rest, planned: tuple[PlannedCh
     return Rest(
         Outcome.SETTLED,
         secrets=rest.secrets if kinds == {_APP} else None,
-        app=_app(situation, seen.get(_APP), held),
+        app=_app(situation, seen, held),
         held=held,
         planned=planned,
     )
 
 
-def _app(situation: Situation, state: State | None, held: Finding) -> Finding | None:
+def _app(situation: Situation, seen: Seen, held: Finding) -> Finding | None:
     """What is true of the app while it is not changed; None, as before, if it serves on."""
-    told, serving = situation.tenant.condition("AppReady"), situation.tenant.status.revision
-    if told and told.status == "True" and state and container_app.serves(state.body, serving):
+    if seen.get(_APP) and reconcile.serves_on(situation.tenant, seen):
         return None
     if situation.aim is Aim.PREPARE:
         return Finding("False", situation.linked.reason, situation.linked.message)

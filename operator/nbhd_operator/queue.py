@@ -28,10 +28,12 @@ class Priority(IntEnum):
     """Lower goes first."""
 
     LIVE = 0
-    """Something changed just now."""
+    """Something changed just now for one who has a place."""
     DELAYED = 1
     """A wake-up that was asked for earlier."""
-    BACKLOG = 2
+    NEW = 2
+    """Nothing was begun for it: whoever is nearer to the end goes first, however many come at once."""
+    BACKLOG = 3
     """Part of the list at start, or of a sweep."""
 
 
@@ -92,6 +94,10 @@ class WorkQueue(Generic[K]):
     def running(self) -> int:
         """How many keys are with a worker."""
         return len(self._running)
+
+    def held(self, key: K) -> bool:
+        """True while somebody works on it."""
+        return key in self._running
 
     @property
     def planned(self) -> int:

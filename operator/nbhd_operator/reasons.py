@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PROVISIONING_FAILED = "ProvisioningFailed"
 NO_ANSWER = "NoAnswer"
+CORES_EXHAUSTED = "CoresExhausted"
 # Of UpToDate:
 APPLIED = "Applied"
 APPLYING = "Applying"
@@ -13,3 +14,5 @@ WAITING_FOR_TURN = "WaitingForTurn"
 PLANNED = "Planned"
 DRIFTED = "Drifted"
 SKIPPED = "Skipped"
+# Of a Plan:
+ROLLOUT_STOPPED = "RolloutStopped"

@@ -11,19 +11,21 @@ import datetime
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from nbhd_crds.api import PlannedChange, Runtime
+from nbhd_crds.api import PlannedChange, Runtime, Tenant
 from nbhd_crds.api.meta import FINALIZER
 from nbhd_crds.api.tenant import AppliedCredentials
 from nbhd_operator.diff import differences
 from nbhd_operator.finding import Finding
 from nbhd_operator.policy import Policy
-from nbhd_operator.reasons import NO_ANSWER, PROVISIONING_FAILED, SKIPPED
-from nbhd_operator.resources import ORDER, ContainerApp, container_app
+from nbhd_operator.reasons import CORES_EXHAUSTED, NO_ANSWER, PROVISIONING_FAILED, SKIPPED
+from nbhd_operator.resources import ORDER, ContainerApp, RoleAssignment, container_app
 from nbhd_operator.resources.base import Body, Bundle, Resource, Seen, State, Task
 from nbhd_operator.situation import Aim, Situation, probe_asked
 
 _APP = ContainerApp()
 _BEFORE_APP = tuple(resource for resource in ORDER if resource.kind != _APP.kind)
+_BY_NAME = tuple(resource for resource in ORDER if resource.kind != RoleAssignment.kind)
+"""What is found without knowing anything of the other kinds."""
 
 
 class Outcome(Enum):
@@ -48,9 +50,9 @@ class Release:
 
 @dataclass(frozen=True)
 class Observe:
-    """Look at one kind."""
+    """Look at these kinds, side by side."""
 
-    resource: Resource
+    resources: tuple[Resource, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ class Apply:
     resource: Resource
     want: Body
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Make several kinds as they should be, side by side: none of them depends on another."""
+
+    steps: tuple[Apply, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Rest:
     """Azure has had its time: say so at once, and ask seldom."""
 
 
-Step = Finalize | Release | Observe | Apply | Remove | Start | Stop | Probe | Rest
+Step = Finalize | Release | Observe | Apply | Together | Remove | Start | Stop | Probe | Rest
 
 
 def in_force(bundle: Bundle) -> AppliedCredentials:
@@ -150,19 +159,21 @@ def decide(situation: Situation, seen: Seen, answered: bool | None = None) -> St
     return _provide(situation, task, seen, answered)
 
 
+def serves_on(tenant: Tenant, seen: Seen) -> bool:
+    """True while the revision that took messages when it was last asked still gets them, as far as this look knows."""
+    told, state = tenant.condition("AppReady"), seen.get(_APP.kind)
+    if told is None or told.status != "True":
+        return False
+    return _APP.kind not in seen or (state is not None and container_app.serves(state.body, tenant.status.revision))
+
+
 def meanwhile(situation: Situation, seen: Seen) -> Finding | None:
     """What to say of the app while something is under way; None, as before, if it serves on all the while."""
-    tenant = situation.tenant
-    told, serving, state = tenant.condition("AppReady"), tenant.status.revision, seen.get(_APP.kind)
-    if (
-        told is not None
-        and told.status == "True"
-        and (_APP.kind not in seen or (state is not None and container_app.serves(state.body, serving)))
-    ):
+    if serves_on(situation.tenant, seen):
         return None
     if situation.aim is Aim.PREPARE:
         return Finding("False", situation.linked.reason, situation.linked.message)
-    if serving:
+    if situation.tenant.status.revision:
         return Finding("False", "Starting", "The container app is being started again; messages wait.")
     return Finding("False", "Provisioning", "The container app is being made; messages wait.")
 
@@ -194,10 +205,10 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
         return Finalize()
     if status.cell is None:
         return Rest(Outcome.PROGRESS, secrets=_PREPARING, app=meanwhile(situation, seen), at_once=True)
-    for resource in _BEFORE_APP:
-        step = _bring(resource, task, seen)
-        if step is not None:
-            return step
+    if unseen := tuple(resource for resource in _BY_NAME if resource.kind not in seen):
+        return Observe(unseen)
+    if (step := _before_app(task, seen)) is not None:
+        return step
     ready = Finding("True", "SecretsReady", "The credentials are in the vault and only this tenant can read them.")
     entitled = status.entitlement is not None and status.entitlement.serves
     known = task.bundle is None or status.credentials == in_force(task.bundle)
@@ -211,10 +222,23 @@ def _provide(situation: Situation, task: Task, seen: Seen, answered: bool | None
     return _serve(situation, task, seen, ready, answered)
 
 
-def _bring(resource: Resource, task: Task, seen: Seen) -> Step | None:
+def _before_app(task: Task, seen: Seen) -> Step | None:
+    due: list[Apply] = []
+    for resource in _BEFORE_APP:
+        if any(step.resource.kind in resource.depends_on for step in due):
+            continue  # what it rests on comes first
+        step = _bring(resource, task, seen)
+        if isinstance(step, Observe):
+            return step
+        if step is not None:
+            due.append(step)
+    return Together(tuple(due)) if len(due) > 1 else next(iter(due), None)
+
+
+def _bring(resource: Resource, task: Task, seen: Seen) -> Observe | Apply | None:
     """The step that this kind needs, None when it is as it should be."""
     if resource.kind not in seen:
-        return Observe(resource)
+        return Observe((resource,))
     state = seen[resource.kind]
     want = resource.want(task, seen)
     if state is None:
@@ -229,7 +253,9 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
 
     told, state = task.tenant.condition("AppReady"), seen.get(_APP.kind)
     if state is not None and state.busy:
-        return _again(task, secrets) or progress(_wait("AzureBusy", "Azure is still working on the container app."))
+        return _again(situation, task, seen, secrets) or progress(
+            _wait("AzureBusy", "Azure is still working on the container app.")
+        )
     if state is not None and container_app.stopped(state.body):
         return Start(progress())
     if state is not None and task.tenant.status.runtime is None:
@@ -242,9 +268,9 @@ def _serve(situation: Situation, task: Task, seen: Seen, secrets: Finding, answe
     if state is None:
         raise LookupError("an app that was not seen has no step")
     if container_app.failed(state.body):
-        if _again(task, secrets):
+        if _again(situation, task, seen, secrets):
             return Apply(_APP, _APP.want(task, seen), ("properties.provisioningState",))
-        return _failed(task, secrets, Outcome.STALLED)
+        return _failed(situation, task, seen, secrets, Outcome.STALLED)
     revision, endpoint = container_app.ready_revision(state.body), container_app.endpoint(state.body)
     if revision is None or endpoint is None:
         return progress(_wait("RevisionNotReady", "Azure has not started the newest revision yet."))
@@ -264,18 +290,30 @@ def _wait(reason: str, message: str) -> Finding:
     return Finding("True", reason, message)
 
 
-def _failed(task: Task, secrets: Finding, outcome: Outcome) -> Rest:
+def _failed(situation: Situation, task: Task, seen: Seen, secrets: Finding, outcome: Outcome) -> Rest:
+    """What came up before serves on: Azure moves messages only to a revision that is ready."""
+    problem = _gave_up(situation, task)
+    down = None if serves_on(task.tenant, seen) else replace(problem, status="False")
+    return Rest(outcome, secrets=secrets, app=down, problem=problem)
+
+
+def _again(situation: Situation, task: Task, seen: Seen, secrets: Finding) -> Rest | None:
+    """While the same thing that failed is tried again: still the failure that it was, until it comes up."""
+    told = task.tenant.condition("Stalled")
+    same = told is not None and Finding(told.status, told.reason, told.message) in (_bad_image(task), _NO_CORES)
+    return _failed(situation, task, seen, secrets, Outcome.PROGRESS) if same else None
+
+
+def _gave_up(situation: Situation, task: Task) -> Finding:
+    """Azure does not say why a revision did not start, so what the cell had left is the better guess."""
+    needs = float(task.runtime.cpu) if task.runtime else 0.0
+    return _NO_CORES if situation.cores is not None and needs > situation.cores else _bad_image(task)
+
+
+def _bad_image(task: Task) -> Finding:
     image = task.runtime.image if task.runtime else ""
     message = f"Azure could not start the container: check the Plan's image {image}. Tried again now and then."
-    problem = Finding("True", PROVISIONING_FAILED, message)
-    return Rest(outcome, secrets=secrets, app=Finding("False", problem.reason, message), problem=problem)
-
-
-def _again(task: Task, secrets: Finding) -> Rest | None:
-    """While the same thing that failed is tried again: still the failure that it was, until it comes up."""
-    told, failed = task.tenant.condition("AppReady"), _failed(task, secrets, Outcome.PROGRESS)
-    same = told is not None and failed.app is not None and told.message == failed.app.message
-    return failed if same else None
+    return Finding("True", PROVISIONING_FAILED, message)
 
 
 def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
@@ -283,7 +321,7 @@ def _pause(situation: Situation, seen: Seen, secrets: Finding | None) -> Step:
     if secrets is None and situation.tenant.status.secret_id is None:
         secrets = Finding("False", reason, "No credentials were made.")
     if _APP.kind not in seen:
-        return Observe(_APP)
+        return Observe((_APP,))
     state = seen[_APP.kind]
     if situation.aim is Aim.PREPARE:
         message = situation.linked.message
@@ -303,7 +341,7 @@ def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
     going = Finding("False", reason, "What the tenant has in Azure is being removed.")
     for resource in reversed(ORDER):
         if resource.kind not in seen:
-            return Observe(resource)
+            return Observe((resource,))
         state = seen[resource.kind]
         if state is not None:
             busy = Rest(Outcome.PROGRESS, secrets=going, app=going)
@@ -318,3 +356,9 @@ def _remove(task: Task, seen: Seen, *, moving: bool) -> Step:
 
 _PREPARING = Finding("False", "Provisioning", "Identity, secret and role are being made.")
 _NOTHING = {True: "Nothing is made before payment.", False: "Nothing was made for this tenant."}
+_NO_CORES = Finding(
+    "True",
+    CORES_EXHAUSTED,
+    "Azure could not start the container, and its environment has too few vCPUs left: ask Azure for more, or add a "
+    "Cell. Tried again now and then.",
+)

@@ -22,7 +22,7 @@ from nbhd_operator.cache import Key
 from nbhd_operator.finding import Finding, conditions
 from nbhd_operator.packed import Container, parts
 from nbhd_operator.policy import ruled
-from nbhd_operator.reasons import PLANNED, PROVISIONING_FAILED, ROLLING_OUT
+from nbhd_operator.reasons import CORES_EXHAUSTED, PLANNED, PROVISIONING_FAILED, ROLLING_OUT, ROLLOUT_STOPPED
 
 _NAMED = 5
 _RUNTIMES = 10
@@ -87,7 +87,7 @@ def standing(container: Container, plan: Plan) -> Standing | None:
             return Standing.UPDATED
         return Standing.FAILED if container.stalled or container.silent else Standing.COMING
     rule = ruled(container.policy, plan)
-    able = container.stalled in ("", PROVISIONING_FAILED)
+    able = container.stalled in ("", PROVISIONING_FAILED, CORES_EXHAUSTED)
     if not container.due or not able or not (rule.manages or rule.by_plan):
         return Standing.ASIDE
     return Standing.WAITING if rule.manages else Standing.WITHHELD
@@ -173,6 +173,6 @@ def _stopped(plan: Plan, found: Rollout) -> dict[str, Finding]:
         f"correct the Plan's runtime, or set it back (image {plan.spec.image})."
     )
     return {
-        kind: Finding(status, "RolloutStopped", message)
+        kind: Finding(status, ROLLOUT_STOPPED, message)
         for kind, status in (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     }

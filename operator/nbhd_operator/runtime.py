@@ -131,7 +131,7 @@ class Runtime:
             metrics=self.metrics,
             assess=lambda tenant: assess(tenant, self.cache, platform, rings, now()),
             suspect=self.controller.suspect,
-            wake=lambda key: self._add(key, Priority.LIVE),
+            wake=lambda key: self._add(key, urgency(self.cache.packed.get(key), listed=False)),
             relist=self._list,
             record=self._recorder.record,
             interval=settings.drift_seconds,
@@ -172,7 +172,7 @@ class Runtime:
         self.metrics.leader.set(1)
         self.metrics.looked_at = self.metrics.succeeded_at = time.monotonic()
         for key, packed in self.cache.packed.items():
-            self.queue.add(key, _urgency(packed))
+            self.queue.add(key, urgency(packed, listed=True))
         forever = [self.controller.work() for _ in range(settings.workers)]
         tasks = [
             asyncio.create_task(work)
@@ -223,13 +223,10 @@ class Runtime:
 
     def on_tenant(self, event: str | None, tenant: Tenant) -> None:
         """A Tenant was listed or added (None), changed or deleted."""
-        if event == "DELETED":
-            concerned, priority = self.cache.drop_tenant(key_of(tenant)), Priority.LIVE
-        else:
-            packed = self.cache.pack.of(tenant)
-            concerned, priority = self.cache.put(packed), _urgency(packed) if event is None else Priority.LIVE
+        gone = event == "DELETED"
+        concerned = self.cache.drop_tenant(key_of(tenant)) if gone else self.cache.put_tenant(tenant)
         for key in concerned:
-            self._add(key, priority)
+            self._add(key, urgency(self.cache.packed.get(key), listed=event is None))
 
     def on_plan(self, event: str | None, plan: Plan) -> None:
         """A Plan changed: unless only its status did, it may decide for any Tenant beside it."""
@@ -298,9 +295,13 @@ class Runtime:
         }
 
 
-def _urgency(packed: Packed) -> Priority:
-    """Somebody may wait for what no look has seen yet."""
-    return Priority.LIVE if packed.unseen else Priority.BACKLOG
+def urgency(packed: Packed | None, *, listed: bool) -> Priority:
+    """How urgent a look is at a Tenant that was ``listed``, or else changed just now; None: it is gone."""
+    if packed is None:
+        return Priority.LIVE
+    if listed and not packed.unseen:
+        return Priority.BACKLOG  # nobody waits for what a look has seen
+    return Priority.LIVE if packed.cell else Priority.NEW
 
 
 def _alike(one: Plan | Cell, other: Plan | Cell) -> bool:

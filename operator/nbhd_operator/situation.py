@@ -70,6 +70,8 @@ class Situation:
     """The plan's runtime, while the container must keep another one until the tenant's turn comes."""
     task: Task | None = None
     problem: Finding | None = None
+    cores: int | None = None
+    """vCPUs that the cell had left when it was listed; None: not known."""
     waiting: Finding | None = None
     """Set, with no task, while something must be known before anything is done."""
     rival: Tenant | None = None
@@ -126,7 +128,7 @@ def assess(
     inputs = _hash(base, aim, platform, task, awaited)
     if waiting:  # who is settled stays so
         return _with(base, aim=aim, waiting=waiting, inputs=inputs)
-    return _with(base, aim=aim, awaited=awaited, task=task, inputs=inputs)
+    return _with(base, aim=aim, awaited=awaited, task=task, inputs=inputs, cores=at.standing.cores)
 
 
 def settled(situation: Situation) -> bool:

@@ -27,7 +27,7 @@ _REMAINING = "x-ms-ratelimit-remaining-subscription"
 # Calls a second and at once, as documented for one principal in one region.
 _ARM = {"reads": (25, 250), "writes": (10, 200), "deletes": (10, 200)}
 # What counts once a provider has refused something, or said what is left; before that no limit of its own is presumed.
-_PROVIDER = (5, 50)
+_PROVIDER = (5, 50)  # a guess
 _PROVIDERS = {"PUT userAssignedIdentities": (2, 40)}
 _VAULT = (30, 300)
 _NOTABLE = 0.001  # seconds
@@ -37,10 +37,16 @@ class Bucket:
     """Lets ``rate`` calls a second pass, and ``burst`` at once after a rest."""
 
     def __init__(
-        self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic, *, known: bool = True
+        self,
+        rate: float,
+        burst: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        known: bool = True,
+        guessed: bool = False,
     ) -> None:
-        """``known=False``: everything passes until ``learn`` or ``hold`` is called."""
-        self._rate, self._burst, self._clock, self._known = rate, burst, clock, known
+        """``known=False``: everything passes until ``learn`` or ``hold`` is called. The rate may be ``guessed``."""
+        self._rate, self._burst, self._clock, self._known, self._guessed = rate, burst, clock, known, guessed
         self._tokens, self._at = burst, clock()
         self._held_until = 0.0
 
@@ -69,10 +75,15 @@ class Bucket:
         self._known, self._tokens, self._burst = True, left, max(self._burst, left)
 
     def hold(self, seconds: float) -> None:
-        """Nobody passes for so long, and then at the rate."""
+        """Azure has nothing left: nobody passes for so long.
+
+        At a known rate our bucket fills meanwhile, as Azure's does. After a guess one passes, and then others follow.
+        """
         now = self._refill()
         self._held_until = max(self._held_until, now + min(seconds, _LONGEST_HOLD))
-        self._known, self._tokens, self._at = True, 1.0, self._held_until
+        self._known, self._tokens = True, 0.0
+        if self._guessed:
+            self._tokens, self._at = 1.0, self._held_until
 
     def _refill(self) -> float:
         now = self._clock()
@@ -130,7 +141,7 @@ class Gates:
 
     def _gate(self, key: tuple[str, ...], limit: tuple[float, float], *, known: bool) -> Gate:
         if key not in self._gates:
-            self._gates[key] = Gate(Bucket(*limit, self._clock, known=known))
+            self._gates[key] = Gate(Bucket(*limit, self._clock, known=known, guessed=limit is _PROVIDER))
         return self._gates[key]
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from nbhd_local.azure import Delays, Limits
 from tests.bench import scenes
-from tests.bench.figures import machine
-from tests.bench.scenes import Row
+from tests.bench.figures import Row, machine
 
 _FOREVER = "86400"  # seconds: no round of listing comes between
 _FAST = Delays(app=0.0, role_propagation=0.0, container_start=0.0, ready_lag=0.0, secret_transition=0.0, answer=0.01)

@@ -83,7 +83,7 @@ def test_nothing_in_the_example_is_left_to_be_filled_in(cluster: Cluster) -> Non
         if one["kind"] == "Deployment"
         for container in one["spec"]["template"]["spec"]["containers"]
     }
-    assert images == {"contoso.azurecr.io/nbhd-united:0.1.0"}
+    assert images == {"contoso.azurecr.io/nbhd-united:0.2.0"}
 
 
 def _leaves(node: object) -> list[str]:

@@ -86,6 +86,37 @@ def test_each_service_has_exactly_the_rights_that_it_needs(empty: Cluster, servi
     assert len(report.passed) > 30
 
 
+@pytest.mark.parametrize(
+    ("role", "may", "may_not"),
+    [
+        ("view", ["get tenants", "watch plans", "list cells"], ["patch tenants", "delete plans"]),
+        (
+            "edit",
+            ["get cells", "create tenants", "delete tenants"],
+            ["patch plans", "create cells", "patch tenants/status"],
+        ),
+        (
+            "admin",
+            ["patch tenants", "create plans", "delete cells"],
+            ["deletecollection tenants", "patch cells/status"],
+        ),
+    ],
+)
+def test_people_get_their_rights_by_the_clusters_own_roles(
+    empty: Cluster, role: str, may: list[str], may_not: list[str]
+) -> None:
+    empty.kubectl("-n", TENANTS, "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}")
+
+    def can(what: str) -> bool:
+        return empty.try_kubectl("auth", "can-i", *what.split(), f"--as={role}", "-n", TENANTS).stdout.strip() == "yes"
+
+    deadline = time.monotonic() + 30
+    while not can(may[-1]):  # the controller manager adds up the roles in its own time
+        assert time.monotonic() < deadline
+    assert [what for what in may if not can(what)] == []
+    assert [what for what in may_not if can(what)] == []
+
+
 def test_upgrade_and_rollback_keep_the_tenants(empty: Cluster, helm: Helm) -> None:
     empty.apply(TENANT)
     before = empty.get("-n", TENANTS, "tenant", "ada")["metadata"]

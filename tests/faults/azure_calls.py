@@ -1,4 +1,4 @@
-"""Every call that the operator makes to Azure for one tenant, every way in which Azure may fail it, and when it comes.
+"""Every call that the operator makes to Azure, every way in which Azure may fail it, and when it comes.
 
 ``test_the_fault_table`` crosses the two. A call of ``nbhd_operator.azure.Azure`` that is not listed fails a test.
 """
@@ -11,8 +11,8 @@ from typing import Literal
 
 from nbhd_local.traffic import Rule, Traffic
 
-Stage = Literal["make", "change", "stop", "start", "remove", "return"]
-# What a tenant lives through to come to a stage, that included.
+Stage = Literal["make", "change", "stop", "start", "remove", "return", "claim", "list"]
+# What a tenant lives through to come to a stage, that included; the last two are those of a cell.
 LIVES: dict[Stage, tuple[Stage, ...]] = {
     "make": ("make",),
     "change": ("make", "change"),
@@ -25,7 +25,7 @@ LIVES: dict[Stage, tuple[Stage, ...]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """A method of ``Azure``, and the request that it sends; NAME stands for the tenant's name in Azure."""
+    """A method of ``Azure``, and the request that it sends; NAME stands for the tenant's or the cell's name."""
 
     name: str
     method: str
@@ -42,6 +42,8 @@ class Fault:
 
     what: str
     arm: Callable[[Traffic, str, str], Rule]
+    believed: bool = False
+    """Nobody can see that the answer is not true."""
 
     def __str__(self) -> str:
         return self.what
@@ -71,16 +73,17 @@ CALLS = [
     Call("set_secret", "PUT", "^/secrets/NAME$", "return"),
     Call("recover_secret", "POST", "^/deletedsecrets/NAME/recover$", "return"),
 ]
-OF_A_CELL = {
-    "get_group_tags",
-    "tag_group",
-    "list_apps",
-    "list_identities",
-    "list_secrets",
-    "list_subscription_role_assignments",
-    "list_environment_usages",
-}
-"""Calls that are about no single tenant; the named cases and the keeper's own tests fail them."""
+_TAGS = "/resourceGroups/NAME/providers/Microsoft.Resources/tags/default$"
+CELL_CALLS = [
+    Call("get_group_tags", "GET", _TAGS, "claim"),
+    Call("tag_group", "PATCH", _TAGS, "claim"),
+    Call("get_group_tags", "GET", _TAGS, "list"),
+    Call("list_apps", "GET", "/resourceGroups/NAME/providers/Microsoft.App/containerApps$", "list"),
+    Call("list_identities", "GET", "/resourceGroups/NAME/providers/.*/userAssignedIdentities$", "list"),
+    Call("list_environment_usages", "GET", "/managedEnvironments/NAME/usages$", "list"),
+    Call("list_secrets", "GET", "^/secrets$", "list"),
+    Call("list_subscription_role_assignments", "GET", "^/subscriptions/[^/]+/providers/[^/]+/roleAssignments$", "list"),
+]
 
 
 def _error(status: int, code: str, *, after: str = "", times: int = 1, acted: bool = False) -> Callable[..., Rule]:
@@ -113,6 +116,18 @@ FAULTS = [
     Fault("answer that breaks off", _garbled(b'{"id": "/subscriptions/')),
     Fault("partial answer", _garbled(b"{}")),
 ]
+_LISTS = [
+    Fault("list without its items", _garbled(b'{"value": []}'), believed=True),
+    Fault("list with an item that says nothing", _garbled(b'{"value": [{}]}')),
+]
+
+
+def faults_of(call: Call) -> list[Fault]:
+    """Those that the call of a cell may meet: nothing that is only read is refused for being changed."""
+    reads = [fault for fault in FAULTS if not fault.what.startswith("409")]
+    return FAULTS if call.method != "GET" else [*reads, *(_LISTS if call.name.startswith("list") else ())]
+
+
 ROWS = [(call, fault) for call in CALLS for fault in FAULTS]
 # Every call and every fault at least once, each call with another fault.
 COVERING = [(call, FAULTS[number % len(FAULTS)]) for number, call in enumerate(CALLS)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
-from nbhd_crds.api import Tenant
 from nbhd_local.azure.state import Age
 from nbhd_local.traffic import Rule
 from nbhd_local.waiting import eventually
-from tests.faults.azure_platform import DELAYS, Life, settled
+from tests.faults.azure_platform import DELAYS, Life, settled, stalled
 
 Case = Callable[[Life], Awaitable[None]]
 
@@ -173,7 +173,7 @@ async def the_group_is_missing(life: Life) -> None:
     """The resource group is missing: a person is told, and it goes on once it is there."""
     path = f"/userAssignedIdentities/{life.azure_name}$"
     life.platform.world.azure.traffic.fail_next("GET", path, 404, "ResourceGroupNotFound")
-    told = asyncio.create_task(life.platform.until(life.id, _stalled("ResourceGroupNotFound")))
+    told = asyncio.create_task(life.platform.until(life.id, stalled("ResourceGroupNotFound")))
     await life.pass_through("make")
     await told
     await life.end()
@@ -206,16 +206,38 @@ async def the_api_server_fails(life: Life) -> None:
     await life.end()
 
 
+async def the_api_server_restarts(life: Life) -> None:
+    """The API server restarts: streams break, and for five seconds nobody answers."""
+    gate = life.platform.world.gates["operator→kubernetes"]
+    making = asyncio.create_task(life.pass_through("make"))
+    away = [gate.reset_next(method, ".", times=10_000) for method in ("GET", "PATCH", "POST", "PUT")]
+    gate.cut_streams()
+    await asyncio.sleep(5)
+    for rule in away:
+        rule.times = 0
+    await making
+    await life.end()
+
+
+async def kopf_exits(life: Life) -> None:
+    """kopf exits, as it does when a watch reports a failure, and is started again."""
+    gate, operator = life.platform.world.gates["operator→kubernetes"], life.platform.operator
+    held = life.platform.world.azure.traffic.hold("PUT", f"/containerApps/{life.azure_name}$", after_commit=True)
+    making = asyncio.create_task(life.pass_through("make"))
+    await held.reached(timeout=60)
+    failure = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500, "reason": "InternalError"}
+    await gate.tell_streams(json.dumps({"type": "ERROR", "object": failure}).encode() + b"\n")
+    held.drop()
+    await eventually(lambda: operator.ended, "the end of the operator", 60)
+    if operator.process is None or operator.process.returncode != 1:
+        raise AssertionError("whoever supervises it takes the end for one that is wanted")
+    await operator.start()
+    await making
+    await life.end()
+
+
 async def _met(rule: Rule) -> None:
     await eventually(lambda: rule.spent, "the request that was to fail", 60)
-
-
-def _stalled(reason: str) -> Callable[[Tenant | None], bool]:
-    def holds(tenant: Tenant | None) -> bool:
-        found = tenant.condition("Stalled") if tenant else None
-        return bool(found and (found.status, found.reason) == ("True", reason))
-
-    return holds
 
 
 def _requests(life: Life, *, writes: bool) -> list[str]:
@@ -246,5 +268,5 @@ CASES: list[Case] = [
     the_right_is_missing,
 ]
 SLOW: list[Case] = [the_role_takes_a_minute, the_group_is_missing]
-ALONE: list[Case] = [the_watch_goes_silent, the_api_server_fails]
+ALONE: list[Case] = [the_watch_goes_silent, the_api_server_fails, the_api_server_restarts, kopf_exits]
 """These concern all tenants: one after the other, when the rest is over."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kubernetes.aio import client
+from kubernetes.aio.watch import Watch
 
-from nbhd_crds.api import Tenant
+from nbhd_crds.api import Cell, CellStatus, Tenant
 from nbhd_crds.api.meta import API_VERSION, GROUP, VERSION
 from nbhd_crds.api.policies import BREAK_GLASS_GROUP
 from nbhd_crds.client import Tenants, connect
@@ -25,8 +27,8 @@ from nbhd_local.world import World
 from tests.e2e.operators import replica
 from tests.faults.azure_calls import Stage
 
-DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, principal_replication=0.0)
-_SCAN = "3"  # seconds between two scans of the cell
+DELAYS = Delays(app=0.3, role_propagation=0.3, secret_transition=0.3, revision_timeout=0.3)
+_SCAN = 3.0  # seconds between two scans of the cell
 _PATIENCE = 200.0
 
 
@@ -36,15 +38,16 @@ class Life:
     def __init__(self, platform: Platform, number: int) -> None:
         self.platform, self.id = platform, f"row{number:05d}"
         self.azure_name = f"nbhd-{self.id}"
+        self.cell: str | None = None
+        """The Cell where it must live."""
         self._chat = 5000 + number
         self._first_version = ""
 
     async def pass_through(self, stage: Stage) -> None:
         """Lets the stage begin, and waits until it ended as it should."""
-        platform, served = self.platform, {"planRef": {"name": "basic"}, "complimentary": True}
+        platform = self.platform
         if stage in ("make", "return"):
-            chat = {"chatId": self._chat, "userId": self._chat, "generation": 1}
-            await platform.create(self.id, {"id": self.id, **served, "telegram": chat})
+            await self.begin()
         elif stage == "change":
             await platform.edit(self.id, {"credentials": {"version": 2}})
         elif stage in ("stop", "start"):
@@ -56,6 +59,12 @@ class Life:
         else:
             await platform.until(self.id, settled("Suspended" if stage == "stop" else "Ready"))
         self._check(stage)
+
+    async def begin(self) -> None:
+        """A Tenant that is due all there is."""
+        chat = {"chatId": self._chat, "userId": self._chat, "generation": 1}
+        spec = {"id": self.id, "planRef": {"name": "basic"}, "complimentary": True, "telegram": chat}
+        await self.platform.create(self.id, spec | ({"cellRef": {"name": self.cell}} if self.cell else {}))
 
     async def end(self) -> None:
         """Deletes the tenant, if it is there, and checks that nothing is left."""
@@ -72,7 +81,8 @@ class Life:
     @property
     def secret(self) -> Secret:
         """The tenant's secret, deleted or not, or on the way."""
-        (found,) = [one for one in self.platform.world.azure.vault.store._all() if one.name == self.azure_name]
+        stores = [vault.store for vault in self.platform.world.azure.vaults]
+        (found,) = [one for store in stores for one in store._all() if one.name == self.azure_name]
         return found
 
     @property
@@ -86,7 +96,7 @@ class Life:
             "identities": len(mine),
             "roles": sum(role.scope.endswith(f"/secrets/{self.azure_name}") for role in held),
             "roles that count": sum(role.principal_id in {one.principal_id for one in mine} for role in held),
-            "secrets": sum(secret.name == self.azure_name for secret in world.vault.store.active()),
+            "secrets": sum(one.name == self.azure_name for vault in world.vaults for one in vault.store.active()),
         }
 
     def _check(self, stage: Stage) -> None:
@@ -113,7 +123,9 @@ class Platform:
         self._seen: dict[str, Tenant] = {}
         self._written: dict[str, Tenant] = {}
         self._deleted: set[str] = set()
-        self._looked = asyncio.Condition()
+        self.told: defaultdict[str, list[CellStatus]] = defaultdict(list)
+        """All that each Cell's status has said, oldest first."""
+        self.looked = asyncio.Condition()
         self._numbers = itertools.count(1)
 
     def lives(self) -> Iterator[Life]:
@@ -123,11 +135,29 @@ class Platform:
     async def create(self, name: str, spec: dict[str, Any]) -> None:
         """A new Tenant."""
         self._deleted.discard(name)
-        body = {"apiVersion": API_VERSION, "kind": Tenant.kind, "metadata": {"name": name}, "spec": spec}
-        made = await self._objects.create_namespaced_custom_object(
-            GROUP, VERSION, self.world.namespace, "tenants", body
+        self._written[name] = Tenant.parse(await self._create(Tenant, name, spec))
+
+    async def create_cell(self, name: str, spec: dict[str, Any]) -> None:
+        """A new Cell."""
+        await self._create(Cell, name, spec)
+
+    async def _create(self, kind: type[Tenant | Cell], name: str, spec: dict[str, Any]) -> Any:
+        body = {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
+        return await self._objects.create_namespaced_custom_object(
+            GROUP, VERSION, self.world.namespace, kind.plural, body
         )
-        self._written[name] = Tenant.parse(made)
+
+    async def annotate_cell(self, name: str, annotation: str, text: str) -> None:
+        """As a person would."""
+        await self._objects.patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            self.world.namespace,
+            "cells",
+            name,
+            {"metadata": {"annotations": {annotation: text}}},
+            _content_type="application/merge-patch+json",
+        )
 
     async def edit(self, name: str, spec: dict[str, Any]) -> None:
         """Changes parts of a spec."""
@@ -154,8 +184,8 @@ class Platform:
     async def until(self, name: str, holds: Callable[[Tenant | None], bool]) -> None:
         """Waits for the Tenant. Raises ``AssertionError`` that shows what is there instead."""
         try:
-            async with asyncio.timeout(_PATIENCE), self._looked:
-                await self._looked.wait_for(lambda: self._is_new(name) and holds(self._seen.get(name)))
+            async with asyncio.timeout(_PATIENCE), self.looked:
+                await self.looked.wait_for(lambda: self._is_new(name) and holds(self._seen.get(name)))
         except TimeoutError:
             found = self._seen.get(name)
             there = found.status.model_dump_json(exclude_none=True) if found else "no such Tenant"
@@ -174,10 +204,20 @@ class Platform:
         """Reads all Tenants again and again, for all who wait."""
         while True:
             found = await self._tenants.list(self.world.namespace)
-            async with self._looked:
+            async with self.looked:
                 self._seen = {tenant.metadata.name: tenant for tenant in found}
-                self._looked.notify_all()
+                self.looked.notify_all()
             await asyncio.sleep(0.5)
+
+    async def watch_cells(self) -> None:
+        """Notes every status of every Cell."""
+        async with Watch() as changes:  # type: ignore[no-untyped-call] # the library has no types
+            listing = self._objects.list_namespaced_custom_object
+            async for event in changes.stream(listing, GROUP, VERSION, self.world.namespace, "cells"):
+                cell = Cell.parse(event["object"])
+                async with self.looked:
+                    self.told[cell.metadata.name].append(cell.status)
+                    self.looked.notify_all()
 
 
 def settled(phase: str) -> Callable[[Tenant | None], bool]:
@@ -195,9 +235,21 @@ def settled(phase: str) -> Callable[[Tenant | None], bool]:
     return holds
 
 
+def stalled(reason: str) -> Callable[[Tenant | None], bool]:
+    """True of a Tenant that waits for a person, for this reason."""
+
+    def holds(tenant: Tenant | None) -> bool:
+        found = tenant.condition("Stalled") if tenant else None
+        return bool(found and (found.status, found.reason) == ("True", reason))
+
+    return holds
+
+
 @contextlib.asynccontextmanager
-async def platform(folder: Path, cluster: Cluster, namespace: str, *, gates: bool) -> AsyncIterator[Platform]:
-    """Starts an operator that scans often, in a world where nothing runs but everything is well.
+async def platform(
+    folder: Path, cluster: Cluster, namespace: str, *, gates: bool = False, scan: float = _SCAN
+) -> AsyncIterator[Platform]:
+    """Starts an operator that scans every ``scan`` seconds, in a world where nothing runs but everything is well.
 
     ``gates`` puts fault hooks on its way to the API server.
     """
@@ -215,13 +267,14 @@ async def platform(folder: Path, cluster: Cluster, namespace: str, *, gates: boo
     ):
         api.set_default_header("Impersonate-User", "oncall")
         api.set_default_header("Impersonate-Group", BREAK_GLASS_GROUP)
-        operator = replica(world, "operator", NBHD_DRIFT_SECONDS=_SCAN)
+        operator = replica(world, "operator", NBHD_DRIFT_SECONDS=str(scan))
         await operator.start()
         found = Platform(world, operator, api)
-        watching = asyncio.create_task(found.watch())
+        watching = [asyncio.create_task(found.watch()), asyncio.create_task(found.watch_cells())]
         try:
             yield found
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             await operator.stop()

@@ -55,7 +55,6 @@ async def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
                 }
                 requests = [(gate, r.method, r.path) for gate, traffic in gates.items() for r in traffic.log]
             result.write_text(json.dumps({"end": end, "requests": requests}))
-            cluster.delete_namespace(name)
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from nbhd_local.life import live
 from nbhd_local.people import Subscriber
+from nbhd_local.traffic import Rule
 from nbhd_local.world import World
 from tests.faults.conftest import StartWorld
 from tests.faults.life import duplicates, end_state
@@ -31,26 +33,34 @@ _FAILING = {
 _STATUSES = (500, 503, 429)
 
 
-def fail_everywhere(world: World) -> None:
-    """The next requests of each kind fail, with another status each."""
-    for name, methods in _FAILING.items():
-        for method in methods:
-            for status in _STATUSES:
-                gate(world, name).fail_next(method, ".", status, "ServiceUnavailable")
+def fail_everywhere(world: World, statuses: Iterable[int]) -> list[Rule]:
+    """The next requests of each kind fail, with these statuses."""
+    return [
+        gate(world, name).fail_next(method, ".", status, "ServiceUnavailable")
+        for name, methods in _FAILING.items()
+        for method in methods
+        for status in statuses
+    ]
 
 
 @pytest.mark.timeout(400)
 async def test_everything_fails_for_a_while(start_world: StartWorld, undisturbed: dict[str, Any]) -> None:
     async with start_world() as world:
         alice = Subscriber.meet(world, "alice", 1001)
+        failed: list[int] = []
+        statuses = itertools.cycle(_STATUSES)
 
         @contextlib.contextmanager
         def chapter(_: str) -> Iterator[None]:
-            fail_everywhere(world)
+            rules = fail_everywhere(world, (next(statuses), next(statuses)))
             yield
+            failed.append(sum(rule.spent for rule in rules))
+            for rule in rules:
+                rule.times = 0  # what did not come in this chapter must not add up
 
         await live(world, alice, chapter)
         end = await end_state(world, alice)
+    assert sum(failed) > 3 * len(failed), f"requests that failed, by chapter: {failed}"
     duplicates(end.pop("chat"), undisturbed["end"]["chat"])
     assert end == {name: value for name, value in undisturbed["end"].items() if name != "chat"}
 

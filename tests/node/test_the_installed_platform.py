@@ -6,24 +6,20 @@ The tests inside need the node's network, so they are a pytest of their own that
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nbhd_crds.api.policies import SERVICES
 from nbhd_local import image
-from nbhd_local.demo_node import command
 from nbhd_local.installed import NAMESPACE
 from nbhd_local.node import Node
+from tests.node.running import run_inside
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.xdist_group("the installed platform")]
 
-INSIDE = Path(__file__).parent / "inside"
 STORY = ("story_installed",)
 EVERY_WAY = ("ways_to_install", "all_in_the_cluster", *STORY)
 Call = tuple[str, str]  # verb, group/resource
@@ -48,16 +44,7 @@ def lived(
     archives = [image.build(), *([image.build("local")] if names == EVERY_WAY else [])]
     print(f"image: {archives[0].stat().st_size / 2**20:.0f} MiB compressed")
     with Node(images=archives) as node:
-        told = {
-            "NBHD_NODE_FOLDER": str(tmp_path_factory.mktemp("installed")),
-            "NBHD_NODE_KUBECONFIG": str(node.inside_kubeconfig),
-            "NBHD_NODE_IMAGE": image.reference(),
-            "NBHD_NODE_LOCAL_IMAGE": image.reference("local"),
-            "NBHD_NODE_PROCESS": str(node.process),
-        }
-        files = [str(INSIDE / f"{name}.py") for name in names]
-        inside = command(node, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-s", *files)
-        done = subprocess.run(inside, env={**os.environ, **told}, capture_output=True, text=True, timeout=800)
+        done = run_inside(node, tmp_path_factory.mktemp("installed"), *names)
         yield node, done.stdout + done.stderr, done.returncode
 
 

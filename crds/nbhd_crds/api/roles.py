@@ -1,4 +1,4 @@
-"""RBAC of the services: their ServiceAccounts and the calls that each of them makes, nothing more.
+"""RBAC of the services: their ServiceAccounts and the calls that each of them makes, nothing more; and of people.
 
 RBAC says which objects, ``policies.py`` says which fields. ``generate.py`` writes the result to ``manifests/rbac``.
 """
@@ -11,6 +11,7 @@ from nbhd_crds.api.meta import GROUP
 from nbhd_crds.api.policies import SERVICES, SERVICES_NAMESPACE
 
 _READ = ["get", "list", "watch"]
+_WRITE = ["create", "update", "patch", "delete"]
 LEASE = "nbhd-operator"
 """Name of the Lease by which the operator's replicas elect their leader."""
 
@@ -98,4 +99,33 @@ def lease_role(namespace: str = SERVICES_NAMESPACE, accounts: str = SERVICES_NAM
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": LEASE},
             "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": accounts}],
         },
+    ]
+
+
+# What people's role lets them do besides what the one before lets them. No `deletecollection`: one wrong request must
+# not end everybody. The subscribers are an editor's work, what they buy and where they live an administrator's.
+_PEOPLE: dict[str, list[tuple[list[str], list[str]]]] = {
+    "view": [(["tenants", "plans", "cells"], _READ)],
+    "edit": [(["tenants"], _WRITE)],
+    "admin": [(["plans", "cells"], _WRITE)],
+}
+
+
+def people() -> list[dict[str, Any]]:
+    """Adds our kinds to the cluster's own roles ``view``, ``edit`` and ``admin``, which a RoleBinding gives to people.
+
+    Each of these holds the one before by itself.
+    https://kubernetes.io/docs/reference/access-authn-authz/rbac/#aggregated-clusterroles
+    """
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {
+                "name": f"nbhd-{role}",
+                "labels": {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"},
+            },
+            "rules": [{"apiGroups": [GROUP], "resources": on, "verbs": verbs} for on, verbs in allowed],
+        }
+        for role, allowed in _PEOPLE.items()
     ]

@@ -5,14 +5,15 @@ Routes of ARM beside those in ``arm.py``; ``world.py`` adds them, and makes cell
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from nbhd_local.azure import cores
 from nbhd_local.azure.arm import Call, Route, route, valid_tags
 from nbhd_local.azure.errors import AzureError, resource_not_found
-from nbhd_local.azure.state import JSON, Environment, ResourceGroup, Subscription, key
+from nbhd_local.azure.state import JSON, ContainerApp, ResourceGroup, Subscription, key
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
 _TAGS_API = ("2021-04-01", "2022-09-01", "2024-03-01")
@@ -40,8 +41,8 @@ class Cell:
         }
 
 
-def routes(subscription: Subscription, cores: Callable[[Environment], float]) -> list[Route]:
-    """Tags at the scope of a resource group, and usages. ``cores`` counts the vCPUs that run in an environment."""
+def routes(subscription: Subscription, running: Callable[[], Iterable[ContainerApp]]) -> list[Route]:
+    """Tags at the scope of a resource group, and usages. ``running`` gives the apps that have a replica up."""
 
     def render_tags(group: ResourceGroup) -> JSON:
         return {
@@ -71,9 +72,10 @@ def routes(subscription: Subscription, cores: Callable[[Environment], float]) ->
         environment = subscription.environments.get(key(group.name, name))
         if environment is None:
             raise resource_not_found("Microsoft.App/managedEnvironments", name, group.name)
+        used = cores.in_use(subscription, environment, running())
         return call.page(
             [
-                _usage("ManagedEnvironmentConsumptionCores", cores(environment), environment.cores),
+                _usage("ManagedEnvironmentConsumptionCores", used, environment.cores),
                 _usage("ManagedEnvironmentGeneralPurposeCores", 0, 0),
             ],
             dict,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from nbhd_local.azure import app_rules, app_schema, app_view
+from nbhd_local.azure import app_rules, app_schema, app_view, cores
 from nbhd_local.azure.arm import Call, Route, route
 from nbhd_local.azure.errors import AzureError, resource_not_found
 from nbhd_local.azure.state import JSON, ContainerApp, Delays, Operation, Revision, Subscription, key
@@ -58,6 +58,9 @@ class Runtime(Protocol):
     def replicas(self, app_name: str) -> int:
         """How many replicas are up."""
 
+    def running(self) -> list[ContainerApp]:
+        """Apps that have a replica up."""
+
 
 class NoRuntime:
     """Revisions are ready at once and nothing runs. ``host`` is every app's, if somebody answers there."""
@@ -83,6 +86,9 @@ class NoRuntime:
 
     def replicas(self, app_name: str) -> int:  # noqa: ARG002 - the protocol's
         return 0
+
+    def running(self) -> list[ContainerApp]:
+        return []
 
 
 @dataclass
@@ -293,6 +299,9 @@ class ContainerApps:
             _finish(app, operation)
             return
         try:
+            if not cores.has_room(self.subscription, app, revision.template, self.runtime.running()):
+                await asyncio.sleep(self.delays.revision_timeout)
+                raise RevisionFailed(cores.EXCEEDED)
             await self.runtime.roll(app, revision)
         except RevisionFailed as failure:
             revision.error = str(failure)

@@ -21,7 +21,7 @@ import aiohttp
 
 from nbhd_crds.clock import Clock
 from nbhd_local import web as listeners
-from nbhd_local.azure import ingress
+from nbhd_local.azure import cores, ingress
 from nbhd_local.azure.app_view import cooldown_seconds
 from nbhd_local.azure.container_apps import RevisionFailed, SecretReader
 from nbhd_local.azure.errors import injected
@@ -127,6 +127,9 @@ class ContainerRuntime:
     def replicas(self, app_name: str) -> int:
         return int(self.replica_state(app_name) is not None)
 
+    def running(self) -> list[ContainerApp]:
+        return [host.app for host in self._hosts.values() if host.replica is not None]
+
     async def expose(self, app: ContainerApp) -> str | None:
         host = self._hosts.get(app.name)
         if host is None:
@@ -193,6 +196,8 @@ class ContainerRuntime:
             raise ingress.Refused(404, _STOPPED)
         if host.revision is None:
             raise ingress.Refused(503, "upstream connect error: no healthy upstream")
+        if host.replica is None and not self._fits(host.app, host.revision):
+            raise ingress.Refused(503, "upstream connect error: no healthy upstream")
         host.in_flight += 1
         try:
             replica = host.replica or self._serve_with(host, self._launch(host, host.revision))
@@ -204,6 +209,9 @@ class ContainerRuntime:
         finally:
             host.in_flight -= 1
             host.last_activity = self._clock()
+
+    def _fits(self, app: ContainerApp, revision: Revision) -> bool:
+        return cores.has_room(self._subscription, app, revision.template, self.running())
 
     def _serve_with(self, host: _Host, replica: Replica) -> Replica:
         host.replica, host.last_activity = replica, self._clock()

@@ -105,7 +105,7 @@ class AzureWorld:
         self.operator_principal_id = str(uuid.uuid4())
         self._access = Access(self.subscription, self.delays)
         self._purge_protection = purge_protection
-        self._vaults: list[Vault] = []
+        self.vaults: list[Vault] = []
         self.environment_id, self.pull_identity_id, self.vault = self._seed_cell(
             group, self.environment_name, self.vault_name, pull_identity
         )
@@ -139,7 +139,7 @@ class AzureWorld:
             self.traffic,
             self._meter,
         )
-        self._vaults.append(vault)
+        self.vaults.append(vault)
         pull_id = subscription.identity_id(pull).replace("/resourcegroups/", "/resourceGroups/")
         return subscription.environment_id(environment), pull_id, vault
 
@@ -176,7 +176,7 @@ class AzureWorld:
             stack.push_async_callback(apps.aclose)
             routes = [
                 *apps.routes(),
-                *cell.routes(self.subscription, lambda environment: self._cores(apps, environment)),
+                *cell.routes(self.subscription, apps.runtime.running),
                 *identities.routes(self.subscription, self._clock),
                 *role_assignments.routes(self.subscription, self._clock, self.delays, self._has_vault),
             ]
@@ -244,23 +244,11 @@ class AzureWorld:
         return url.removeprefix("https://")
 
     def _has_vault(self, resource_id: str) -> bool:
-        return any(resource_id.lower() == vault.resource_id.lower() for vault in self._vaults)
+        return any(resource_id.lower() == vault.resource_id.lower() for vault in self.vaults)
 
     def _read_as(self, principal_id: str, url: str) -> str:
-        vault = next((one for one in self._vaults if one.url and url.lower().startswith(one.url.lower())), self.vault)
+        vault = next((one for one in self.vaults if one.url and url.lower().startswith(one.url.lower())), self.vault)
         return vault.read_as(principal_id, url)
-
-    def _cores(self, apps: ContainerApps, environment: Environment) -> float:
-        """vCPUs of the replicas that are up."""
-        running = 0.0
-        for app in self.subscription.apps.values():
-            properties = app.body["properties"]
-            if str(properties["environmentId"]).lower() == self.subscription.environment_id(environment).lower():
-                each = sum(
-                    float((one.get("resources") or {}).get("cpu", 0.5)) for one in properties["template"]["containers"]
-                )
-                running += each * apps.runtime.replicas(app.name)
-        return running
 
     def credentials_env(self, folder: Path) -> dict[str, str]:
         """Writes the federated token below ``folder`` and returns what azure-identity reads from the environment."""
@@ -296,7 +284,7 @@ class AzureWorld:
 
     def inventory(self) -> dict[str, dict[str, Any]]:
         """All that exists, by kind and name, without any secret's value."""
-        subscription, stores = self.subscription, [vault.store for vault in self._vaults]
+        subscription, stores = self.subscription, [vault.store for vault in self.vaults]
         return {
             "apps": {
                 app.name: {

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from nbhd_crds.api.policies import policies
-from nbhd_crds.api.roles import roles
+from nbhd_crds.api.roles import people, roles
 from nbhd_crds.api.schema import crds
 
 RELEASE = "{{.Release.Namespace}}"  # without spaces, at which YAML would break lines
@@ -41,20 +41,23 @@ def render() -> dict[str, str]:
     files["templates/policies.yaml"] = _template(policies(RELEASE, TENANTS), kept=True)
     bound = [one for one in roles(RELEASE, TENANTS) if one["kind"] not in ("Namespace", "ServiceAccount")]
     files["templates/roles.yaml"] = _template(bound)
+    files["templates/people.yaml"] = _template(people(), when=".Values.rbac.aggregate")
     return files
 
 
-def _template(documents: list[dict[str, Any]], *, kept: bool = False) -> str:
+def _template(documents: list[dict[str, Any]], *, kept: bool = False, when: str = "") -> str:
     marked = []
     for document in documents:
-        component = document["metadata"]["name"].removeprefix("nbhd-").partition(".")[0]
-        labels = {"labels": f"LABELS({component})"} | ({"annotations": "KEPT()"} if kept else {})
-        marked.append({**document, "metadata": {**document["metadata"], **labels}})
+        metadata = document["metadata"]
+        component = metadata["name"].removeprefix("nbhd-").partition(".")[0]
+        labels = {"labels": {"LABELS": component, **metadata.get("labels", {})}}
+        marked.append({**document, "metadata": {**metadata, **labels, **({"annotations": "KEPT()"} if kept else {})}})
     text = dump(marked).replace("annotations: KEPT()", _KEPT)
     text = re.sub(
-        r"labels: LABELS\(([a-z-]+)\)",
-        r"""labels:
-    {{- include "nbhd.labels" (dict "root" . "component" "\1") | nindent 4 }}""",
+        r"    LABELS: ([a-z-]+)",
+        r"""    {{- include "nbhd.labels" (dict "root" . "component" "\1") | nindent 4 }}""",
         text,
     )
+    if when:
+        text = f"{{{{- if {when} }}}}\n{text}{{{{- end }}}}\n"
     return f"{{{{- /* {_HEADER} */}}}}\n{text}"

@@ -105,6 +105,8 @@ class State:
 
     body: Body = field(repr=False)  # may hold a secret's value
     busy: bool = False
+    new: bool = False
+    """It was absent, and made in this very look: nothing can depend on it yet."""
 
 
 NEW = "(new)"

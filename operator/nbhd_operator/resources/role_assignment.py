@@ -40,6 +40,8 @@ class RoleAssignment:
     async def observe(self, azure: Azure, task: Task, seen: Seen) -> State | None:
         """The assignment for the identity that was seen; where none was seen, any of ours at the scope."""
         identity = seen.get(Identity.kind)
+        if identity and identity.new:
+            return None  # nobody knew its principal before
         principal = _principal(identity.body) if identity else None
         scope = scope_of(task)
         try:

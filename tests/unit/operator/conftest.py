@@ -39,7 +39,7 @@ from nbhd_operator.situation import Situation, assess
 from tests.unit.operator import make
 
 QUICK = Delays(
-    app=0.02, role_propagation=0.0, container_start=0.01, ready_lag=0.01, revision_timeout=5, secret_transition=0.0
+    app=0.02, role_propagation=0.0, container_start=0.01, ready_lag=0.01, revision_timeout=0.05, secret_transition=0.0
 )
 
 
@@ -126,7 +126,7 @@ class CellStore:
 
     def __init__(self, *cells: Cell, uid: str = "uid-ns") -> None:
         self.cells = {key_of(cell): cell for cell in cells}
-        self.uid, self.writes = uid, 0
+        self.uid, self.writes, self.conflicts = uid, 0, 0
 
     def annotate(self, name: str = "cell-1", **annotations: str) -> None:
         """A person's change; whoever watches is told by the test."""
@@ -148,7 +148,8 @@ class CellStore:
         assert manager == "nbhd-operator"
         await asyncio.sleep(0)
         found = self.cells[key_of(seen)]
-        if found.metadata.resource_version != seen.metadata.resource_version:
+        if self.conflicts or found.metadata.resource_version != seen.metadata.resource_version:
+            self.conflicts = max(self.conflicts - 1, 0)
             raise ApiException(status=409)
         self.writes += 1
         meta = found.metadata.model_copy(update={"resource_version": f"w{self.writes}"})

@@ -130,6 +130,7 @@ def test_status_names_the_first_orphans_and_counts_all() -> None:
             "CoresExhausted",
         ),
         (Retryable("Conflict", "Maximum allowed cores exceeded"), "CoresExhausted"),
+        (Terminal("CoresExhausted", "The container was not started."), "CoresExhausted"),
         (Terminal("RequestDisallowedByPolicy", "No."), None),
     ],
 )

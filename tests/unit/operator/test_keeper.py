@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from nbhd_crds.api import Cell, TenantStatus
-from nbhd_crds.api.meta import FINALIZER
-from nbhd_local.azure import state
+from nbhd_crds.api.meta import FINALIZER, RECONCILE_POLICY_ANNOTATION
 from nbhd_local.waiting import eventually
 from nbhd_operator.cache import Key
 from tests.unit.operator import make
 from tests.unit.operator.conftest import CellStore, Operator, Stage, Store
 from tests.unit.operator.make import at
-from tests.unit.operator.test_controller import ALL, NAME, NOTHING
+from tests.unit.operator.memory import said
+from tests.unit.operator.test_controller import ALL, NAME
 
 CELL = Key("ns", "cell-1")
 OURS = "nbhd:uid-ns"
@@ -287,6 +287,28 @@ async def test_drift_of_every_kind_is_found_by_listing_and_repaired(stage: Stage
     assert found() == 4
 
 
+async def test_drift_that_is_only_shown_counts_once_and_is_over_when_it_is_undone(stage: Stage) -> None:
+    operator = await drifting(stage)
+    key = Key("ns", "anna")
+    old = stage.store.tenants[key]
+    annotations = {RECONCILE_POLICY_ANNOTATION: "plan"}
+    stage.store.put(old.model_copy(update={"metadata": old.metadata.model_copy(update={"annotations": annotations})}))
+    await stage.until(lambda t: t and t.status.inputs_hash != old.status.inputs_hash)
+    (app,) = stage.world.subscription.apps.values()
+    scale = app.body["properties"]["template"]["scale"]
+
+    async def rounds(current: str) -> None:
+        for _ in range(3):
+            await operator.look_at_cells()
+            await stage.until(lambda t: t and said(t, "UpToDate")[1] == current)
+
+    scale["maxReplicas"] = 5
+    await rounds("Drifted")
+    scale["maxReplicas"] = 1
+    await rounds("Applied")
+    assert operator.metrics.drifts._value.get() == 1
+
+
 async def test_a_list_that_fails_or_is_partial_says_nothing(stage: Stage) -> None:
     operator = await drifting(stage)
     before, status = stage.world.writes, operator.cells.cells[CELL].status
@@ -298,104 +320,6 @@ async def test_a_list_that_fails_or_is_partial_says_nothing(stage: Stage) -> Non
     assert operator.metrics.drifts._value.get() == 0
     assert operator.cells.cells[CELL].status.orphan_count == status.orphan_count
     assert stage.world.writes >= before
-
-
-def stray(stage: Stage, spec_id: str = "zoe00000000", age: float = 1) -> None:
-    """Something of a tenant that nobody knows: made ``age`` days ago."""
-    subscription, tags = stage.world.subscription, {"nbhd-platform": "nbhd", "nbhd-tenant": spec_id}
-    name, group, then = f"nbhd-{spec_id}", stage.world.resource_group, at(-age)
-    identity = state.Identity(name, group, "eastus2", tags, then)
-    subscription.identities[state.key(group, name)] = identity
-    stage.world.vault.store.set(name, {"value": "x", "tags": tags})
-    secret = next(one for one in stage.world.vault.store.active() if one.name == name)
-    secret.latest.created = then
-    scope = f"{stage.world.vault.resource_id}/secrets/{name}"
-    role = "4633458b-17de-408a-b874-0445c86b69e6"
-    grant = state.RoleAssignment(f"grant-{spec_id}", scope, role, identity.principal_id, "ServicePrincipal", then)
-    subscription.assignments[grant.name] = grant
-    template: dict[str, Any] = {"containers": [{"name": "openclaw", "image": make.IMAGE}]}
-    body = {
-        "location": "eastus2",
-        "tags": tags,
-        "properties": {"environmentId": stage.world.environment_id, "template": template},
-    }
-    app = state.ContainerApp(name, group, body, then, then, provisioning_state="Succeeded")
-    subscription.apps[state.key(group, name)] = app
-
-
-async def test_orphans_are_shown_and_removed_only_when_a_person_asks(stage: Stage) -> None:
-    stray(stage)
-    stray(stage, "young0000000", age=0.01)
-    stage.store.put(served())
-    operator = stage.operator(cells(stage))
-    await stage.phase("Ready")
-    cell = await listed(operator)
-    assert cell.status.orphan_count == 4
-    assert {(one.kind, one.name) for one in cell.status.orphans} == {
-        (kind, "nbhd-zoe00000000") for kind in ("containerApp", "identity", "roleAssignment", "secret")
-    }
-    assert [change.reason for name, change in operator.recorded if name == "cell-1"] == ["OrphansFound"]
-    there = stage.world.inventory()
-
-    for request in ("2026-11-25T11:59:00Z nbhd-zoe00000000", "2026-11-25T13:00:00Z nbhd-anna00000000", "no time"):
-        operator.cells.annotate(remove_orphans=request)
-        await operator.look_at_cells()
-    assert stage.world.inventory() == there
-
-    operator.cells.annotate(remove_orphans="2026-11-25T13:00:00Z nbhd-zoe00000000 nbhd-young0000000")
-    before = len(stage.world.traffic.log)
-    await operator.look_at_cells()
-    await eventually(lambda: not operator.cells.cells[CELL].status.orphan_count, "no orphan", 10)
-    gone = [
-        one.path.rsplit("/", 2)[-2].lower() for one in list(stage.world.traffic.log)[before:] if one.method == "DELETE"
-    ]
-    assert list(dict.fromkeys(gone)) == ["containerapps", "roleassignments", "secrets", "userassignedidentities"]
-    assert stage.owned == {kind: sorted([*names, "nbhd-young0000000"]) for kind, names in ALL.items()}
-
-
-async def test_what_a_tenant_comes_back_for_is_not_removed(stage: Stage) -> None:
-    stray(stage)
-    operator = stage.operator(cells(stage))
-    await listed(operator)
-    there = stage.world.inventory()
-    operator.cells.annotate(remove_orphans="2026-11-25T13:00:00Z nbhd-zoe00000000")
-    operator.cache.cells[CELL] = operator.cells.cells[CELL]
-    stage.store.tenants[Key("ns", "zoe")] = served("zoe", telegram=None)  # and no watch has told us
-    operator.keeper.changed(CELL)
-    await eventually(lambda: Key("ns", "zoe") in operator.cache.tenants, "the list that a removal begins with")
-    await stage.phase("AwaitingLink", "zoe")
-    assert stage.world.inventory()["identities"] == there["identities"]
-    assert stage.world.inventory()["secrets"].keys() == there["secrets"].keys()
-    assert not [call for call in stage.world.traffic.log if call.method == "DELETE"]
-
-
-async def test_whom_a_full_subscription_refuses_moves_on_and_leaves_nothing(stage: Stage) -> None:
-    other = await stage.world.add_cell("nbhd-cell-2")
-    stage.world.traffic.fail_next("PUT", "roleAssignments", 400, "RoleAssignmentLimitExceeded")
-    operator = stage.operator(CellStore(make.cell(**stage.world.cell.spec()), make.cell("cell-2", **other.spec())))
-    for key in operator.cells.cells:
-        await listed(operator, key)
-    stage.store.put(served())
-    assert (await stage.phase("Ready")).status.cell == "cell-2"
-    in_first = [one for one in stage.world.subscription.identities.values() if one.group == stage.world.resource_group]
-    assert [one.name for one in in_first] == ["nbhd-pull"]
-    assert stage.world.vault.store.active() == []
-    assert stage.owned == ALL
-    stage.store.put(served("bert", 43))
-    assert (await stage.phase("Ready", "bert")).status.cell == "cell-2"
-    await operator.look_at_cells()
-    assert conditions(operator.cells.cells[CELL])["Schedulable"] == ("True", "Room"), "Azure counts, and there is room"
-
-
-async def test_a_full_cell_with_no_other_is_said(stage: Stage) -> None:
-    stage.world.subscription.assignment_limit = 1
-    operator = stage.operator(cells(stage))
-    await listed(operator)
-    stage.store.put(served())
-    await stage.until(lambda _: problem(stage) == "RoleAssignmentLimitExceeded")
-    stage.store.put(served("bert", 43))
-    await stage.until(lambda _: problem(stage, "bert") == "CellsFull", "bert")
-    assert NOTHING["roles"] == stage.owned["roles"]
 
 
 async def test_draining_touches_nobody(stage: Stage) -> None:

@@ -75,6 +75,13 @@ def test_what_is_not_surely_ours_and_surely_old_is_left_out(safe: Inventory) -> 
     assert kinds(safe) == []
 
 
+@pytest.mark.parametrize(("served_by", "orphaned"), [("p1", False), ("p2", True), (None, True)])
+def test_a_list_of_identities_that_lacks_one_orphans_no_grant(served_by: str | None, orphaned: bool) -> None:
+    applied = {"resourceId": "r", "clientId": "c", "principalId": served_by}
+    status = {"cell": "cell-1", "identity": applied if served_by else None}
+    assert bool(kinds(inventory(grants=(grant(),)), make.tenant("zoe", status=status))) is orphaned
+
+
 @pytest.mark.parametrize(("cell", "orphaned"), [("cell-1", False), (None, False), ("cell-2", True)])
 def test_a_tenant_that_lives_here_or_may_yet_be_found_here_owns_it(cell: str | None, orphaned: bool) -> None:
     found = inventory(resource(), grants=(grant(),), identities=(identity(),))

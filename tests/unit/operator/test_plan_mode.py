@@ -129,6 +129,7 @@ async def test_drift_is_reported_and_stays(small: Small) -> None:
     await unmoved(small, before)
     assert small.store.writes == writes
     assert [change for _, change in small.recorded if change.reason == "Drifted"] == told
+    assert small.metrics.drifts._value.get() == 1
 
 
 async def test_a_disabled_secret_is_reported(small: Small) -> None:

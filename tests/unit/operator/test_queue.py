@@ -44,15 +44,16 @@ async def test_a_key_is_with_one_worker_at_a_time_and_comes_again_when_added_mea
     assert await second == "a"
 
 
-async def test_live_changes_go_before_the_backlog() -> None:
+async def test_live_changes_go_before_the_backlog_and_newcomers_in_between() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("old", Priority.BACKLOG)
+    queue.add("unplaced", Priority.NEW)
     queue.add("late", Priority.DELAYED)
     queue.add("new", Priority.LIVE)
     queue.add("late", Priority.BACKLOG)  # never worse than it was
     queue.add("promoted", Priority.BACKLOG)
     queue.add("promoted", Priority.LIVE)
-    assert [await queue.get() for _ in range(4)] == ["new", "promoted", "late", "old"]
+    assert [await queue.get() for _ in range(5)] == ["new", "promoted", "late", "unplaced", "old"]
 
 
 async def test_the_earliest_wake_up_counts_and_a_look_cancels_it() -> None:

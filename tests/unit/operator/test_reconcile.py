@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,11 @@ from nbhd_operator.reconcile import (
     Finalize,
     Observe,
     Outcome,
-    Probe,
     Release,
     Remove,
     Rest,
     Step,
+    Together,
     decide,
 )
 from nbhd_operator.resources import ORDER
@@ -85,7 +86,11 @@ def only(seen: dict[str, State | None], *kinds: str) -> dict[str, State | None]:
 def shown(step: Step) -> str:
     """A step in a word or two."""
     match step:
-        case Observe(resource) | Apply(resource) | Remove(resource):
+        case Observe(resources):
+            return f"Observe {' '.join(resource.kind for resource in resources)}"
+        case Together(steps):
+            return " and ".join(shown(one) for one in steps)
+        case Apply(resource) | Remove(resource):
             return f"{type(step).__name__} {resource.kind}"
         case Rest(outcome=outcome):
             return f"Rest {outcome.value}"
@@ -98,17 +103,29 @@ def test_each_kind_comes_after_what_it_depends_on() -> None:
         assert set(resource.depends_on) <= set(KINDS[:place])
 
 
-def test_creating_walks_the_order_and_looks_before_each_change() -> None:
-    tenant, steps = served(), []
+def test_creating_looks_before_each_change_and_does_side_by_side_what_can_be() -> None:
+    tenant = served()
     seen: dict[str, State | None] = {}
     whole = states(tenant)
-    for kind in KINDS:
-        steps.append(shown(decide(make.situation(tenant), seen)))
-        seen[kind] = None
-        steps.append(shown(decide(make.situation(tenant), seen)))
-        seen[kind] = whole[kind]
-    assert steps == [f"{what} {kind}" for kind in KINDS for what in ("Observe", "Apply")]
-    assert isinstance(decide(make.situation(tenant), seen), Probe)
+
+    def step() -> str:
+        return shown(decide(make.situation(tenant), seen))
+
+    assert step() == "Observe identity secret containerApp"
+    seen |= dict.fromkeys(("identity", "secret", "containerApp"))
+    assert step() == "Apply identity and Apply secret"
+    seen |= only(whole, "secret")
+    assert step() == "Apply identity"
+    seen |= only(whole, "identity")
+    assert step() == "Observe roleAssignment"
+    assert shown(decide(make.situation(tenant), seen | {"secret": None})) == "Observe roleAssignment"
+    seen["roleAssignment"] = None
+    assert step() == "Apply roleAssignment"
+    assert shown(decide(make.situation(tenant), seen | {"secret": None})) == "Apply secret and Apply roleAssignment"
+    seen |= only(whole, "roleAssignment")
+    assert step() == "Apply containerApp"
+    seen |= only(whole, "containerApp")
+    assert step() == "Probe"
 
 
 @pytest.mark.parametrize("told", [{}, {"entitlement": {"state": "Suspended", "reason": "PastDue"}}])
@@ -161,7 +178,7 @@ def test_nothing_is_made_before_finalizer_and_cell_are_written(
 
 def test_credentials_are_announced_before_the_app_gets_them() -> None:
     tenant = served(status={"credentials": FORCE | {"version": 9}})
-    step = decide(make.situation(tenant), only(states(served()), *KINDS[:3]))
+    step = decide(make.situation(tenant), only(states(served()), *KINDS[:3]) | {"containerApp": None})
     assert isinstance(step, Rest)
     assert step.at_once
 
@@ -218,13 +235,50 @@ def test_what_fails_again_and_again_stays_stalled_in_between() -> None:
     tenant = served()
     first = decide(make.situation(tenant), states(tenant, provisioningState="Failed"))
     assert isinstance(first, Rest)
-    assert first.app
-    told = SERVES | {"status": "False", "reason": first.app.reason, "message": first.app.message}
-    tenant = served(status={"conditions": [told]})
+    assert first.problem
+    told = {"type": "Stalled", "status": "True", "reason": first.problem.reason, "message": first.problem.message}
+    tenant = served(status={"conditions": [SERVES | told]})
     assert shown(decide(make.situation(tenant), states(tenant, provisioningState="Failed"))) == "Apply containerApp"
     trying = decide(make.situation(tenant), states(tenant, provisioningState="InProgress"))
     assert isinstance(trying, Rest)
     assert (trying.outcome, trying.problem) == (Outcome.PROGRESS, first.problem)
+
+
+@pytest.mark.parametrize(
+    ("ready", "told", "app"),
+    [
+        ("rev-1", [SERVES], None),  # as before: it serves on
+        ("", [SERVES], "ProvisioningFailed"),
+        ("rev-1", [STOPPED], "ProvisioningFailed"),
+        ("rev-1", [], "ProvisioningFailed"),
+    ],
+)
+def test_a_revision_that_fails_takes_nothing_from_the_one_before(
+    ready: str, told: list[dict[str, Any]], app: str | None
+) -> None:
+    tenant = served(status={"revision": "rev-1", "conditions": told})
+    failed = {"provisioningState": "Failed", "latestRevisionName": "rev-2", "latestReadyRevisionName": ready}
+    step = decide(make.situation(tenant), states(tenant, **failed))
+    assert isinstance(step, Rest)
+    assert step.problem
+    assert (step.outcome, step.problem.reason) == (Outcome.STALLED, "ProvisioningFailed")
+    assert (step.app.reason if step.app else None) == app
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"), [(None, "ProvisioningFailed"), (1, "ProvisioningFailed"), (0, "CoresExhausted")]
+)
+def test_what_did_not_start_where_too_little_was_left_lacked_room(left: int | None, reason: str) -> None:
+    tenant = served()
+    first = decide(replace(make.situation(tenant), cores=left), states(tenant, provisioningState="Failed"))
+    assert isinstance(first, Rest)
+    assert first.problem
+    assert first.app
+    assert (first.problem.reason, first.app.reason) == (reason, reason)
+    told = {"type": "Stalled", "status": "True", "reason": reason, "message": first.problem.message}
+    tenant = served(status={"conditions": [SERVES | told]})
+    later = replace(make.situation(tenant), cores=5)
+    assert shown(decide(later, states(tenant, provisioningState="Failed"))) == "Apply containerApp"
 
 
 def test_what_somebody_else_changed_is_put_back_and_named() -> None:

@@ -10,7 +10,7 @@ import pytest
 from nbhd_crds.api import Plan, Runtime, Tenant
 from nbhd_crds.api.meta import RECONCILE_POLICY_ANNOTATION
 from nbhd_operator.cache import Key
-from nbhd_operator.metrics import rollout_states
+from nbhd_operator.metrics import rollout_states, stopped_rollouts
 from nbhd_operator.packed import Container
 from nbhd_operator.resources.base import Body, Place
 from nbhd_operator.rollout import Standing, canonical, report, rollout, short, standing
@@ -66,6 +66,7 @@ def keys(*names: str) -> set[Key]:
         (one("a", NEW, ROLLING), Standing.COMING),
         (one("a", NEW, DOWN), Standing.COMING),
         (one("a", NEW, FAILED), Standing.FAILED),
+        (one("a", NEW, ROLLING | {"AppReady": ("True", "Serving"), "Stalled": FAILED["Stalled"]}), Standing.FAILED),
         (one("a", NEW, DOWN | {"Reconciling": ("True", "NoAnswer")}), Standing.FAILED),
         (one("a", NEW, DOWN, state="Suspended"), Standing.UPDATED),
         (one("a", NEW, ROLLING, state="Suspended"), Standing.COMING),  # until its pause is complete
@@ -208,9 +209,13 @@ async def test_a_bad_image_stops_at_the_first_ones_and_a_good_one_goes_on() -> N
         ("basic", "waiting"): 4,
         ("basic", "updated"): 0,
     }
+    assert stopped_rollouts([small.plan()]) == {"basic": 1}
     stalled = next(c for c in found.conditions if c.type == "Stalled")
     assert (stalled.status, stalled.reason) == ("True", "RolloutStopped")
     assert "t0, t1" in stalled.message
+    first = small.tenant("t0")
+    assert (said(first, "Stalled"), first.status.phase) == (("True", "ProvisioningFailed"), "Stalled")
+    assert said(first, "AppReady") == ("True", "Serving"), "Azure keeps the container that was there before"
     waits = small.tenant("t5")
     assert (said(waits, "UpToDate"), said(waits, "Ready")) == (("False", "WaitingForTurn"), ("True", "Serving"))
     assert waits.status.planned[0].paths == ("properties.template.containers.openclaw.image",)

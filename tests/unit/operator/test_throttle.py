@@ -26,12 +26,20 @@ def test_a_burst_passes_and_then_the_rate_holds() -> None:
 def test_a_hold_counts_for_all_and_ends() -> None:
     now = [0.0]
     bucket = Bucket(rate=10, burst=10, clock=lambda: now[0])
-    bucket.hold(5)
-    assert bucket.wait() == 5
-    now[0] = 5
-    assert [bucket.reserve() for _ in range(2)] == [0, 0.1]
+    bucket.hold(0.2)
+    assert bucket.wait() == 0.2
+    now[0] = 0.2  # two tokens have come to Azure's bucket since it was empty
+    assert [round(bucket.reserve(), 3) for _ in range(3)] == [0, 0, 0.1]
     bucket.hold(9999)
     assert bucket.wait() == 120
+
+
+def test_what_is_short_at_azure_is_not_had_before_it_is_there() -> None:
+    now = [0.0]
+    bucket = Bucket(rate=10, burst=10, clock=lambda: now[0])
+    bucket.hold(0.01)
+    now[0] = 0.01
+    assert bucket.wait() == pytest.approx(0.09)
 
 
 def test_taking_never_waits() -> None:
@@ -57,7 +65,7 @@ def test_what_azure_says_is_left_counts_whatever_was_counted_here() -> None:
 
 def test_no_limit_is_presumed_of_a_provider_until_it_refuses() -> None:
     now = [0.0]
-    bucket = Bucket(rate=2, burst=40, clock=lambda: now[0], known=False)
+    bucket = Bucket(rate=2, burst=40, clock=lambda: now[0], known=False, guessed=True)
     assert all(bucket.take() for _ in range(1000))
     bucket.hold(3)
     assert bucket.wait() == 3

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+
+from nbhd_local.azure import AzureWorld, Delays
+from nbhd_local.ca import Authority
 from tests.unit.local.azure.conftest import Azure
 
 TAGS = "/subscriptions/{0}/resourceGroups/{1}/providers/Microsoft.Resources/tags/default?api-version=2021-04-01"
@@ -33,6 +40,18 @@ async def test_usages_of_an_environment(azure: Azure) -> None:
     usages = azure.apps.managed_environment_usages.list(world.resource_group, world.environment_name)
     found = {usage.name.value: (usage.current_value, usage.limit) async for usage in usages}
     assert found["ManagedEnvironmentConsumptionCores"] == (0, 100)
+
+
+async def test_an_environment_without_cores_starts_no_revision(authority: Authority, connect: Any) -> None:
+    world = AzureWorld(authority, delays=Delays(app=0, ready_lag=0, revision_timeout=0.01), run_containers=False)
+    async with world, connect(world) as azure:
+        (environment,) = world.subscription.environments.values()
+        environment.cores = 0
+        with pytest.raises(HttpResponseError, match="Maximum Allowed Cores exceeded for the Managed Environment"):
+            await azure.put("nbhd-abc", azure.body())
+        assert (await azure.app("nbhd-abc")).properties.provisioning_state == "Failed"
+        environment.cores = 1
+        assert (await azure.put("nbhd-abc", azure.body())).properties.provisioning_state == "Succeeded"
 
 
 async def test_a_second_cell_is_a_place_of_its_own(azure: Azure) -> None:

@@ -200,6 +200,16 @@ async def test_a_failing_revision_fails_the_change_and_leaves_the_old_one_servin
     assert (await get(azure, fqdn))[1]["env"]["VERSION"] == "1"
 
 
+async def test_what_is_asleep_stays_so_while_its_environment_has_no_cores(azure: Any) -> None:
+    (environment,) = azure.world.subscription.environments.values()
+    fqdn = await create(azure, cooldown=0)
+    await azure.world.runtime.wait_for("nbhd-abc", "stopped")
+    environment.cores = 0
+    assert (await get(azure, fqdn))[0] == 503
+    environment.cores = 1
+    assert (await get(azure, fqdn))[0] == 200
+
+
 async def test_an_image_of_the_registry_needs_the_pull_identity(azure: Any) -> None:
     wanted = body(azure)
     wanted["properties"]["configuration"]["registries"] = []

@@ -57,6 +57,21 @@ async def test_a_held_request_waits_and_can_be_dropped(azure: Any) -> None:
     await waiting_c
 
 
+async def test_one_request_meets_one_rule_and_those_that_count_count_it(azure: Any) -> None:
+    traffic = azure.world.traffic
+    rules = [traffic.fail_next("PUT", "/nbhd-a$", status, "Failed") for status in (500, 503)]
+    third = traffic.hold("PUT", "/nbhd-a$", nth=3)
+    for number, status in enumerate((500, 503), start=1):
+        with pytest.raises(HttpResponseError) as refused:
+            await azure.identity("nbhd-a")
+        assert refused.value.status_code == status
+        assert [rule.spent for rule in rules] == [number >= 1, number >= 2]
+    waiting = asyncio.create_task(azure.identity("nbhd-a"))
+    await third.reached()
+    third.release()
+    assert (await waiting).name == "nbhd-a"
+
+
 async def test_only_changes_count_as_writes(azure: Any) -> None:
     world = azure.world
     await azure.tenant("nbhd-abc")  # identity, secret (after a challenge), role assignment
