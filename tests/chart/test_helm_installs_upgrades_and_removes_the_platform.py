@@ -93,12 +93,12 @@ def test_each_service_has_exactly_the_rights_that_it_needs(empty: Cluster, servi
         (
             "edit",
             ["get cells", "create tenants", "delete tenants"],
-            ["patch plans", "create cells", "patch tenants/status"],
+            ["patch plans", "create cells", "patch tenants --subresource=status"],
         ),
         (
             "admin",
             ["patch tenants", "create plans", "delete cells"],
-            ["deletecollection tenants", "patch cells/status"],
+            ["deletecollection tenants", "patch cells --subresource=status"],
         ),
     ],
 )
