@@ -23,7 +23,7 @@ node: tools ## An empty cluster with a real node that runs containers (root, Deb
 	$(RUN) -m nbhd_local node
 
 test: lint test-tools ## Everything that CI runs
-	$(RUN) -m pytest -n 2 --dist loadgroup -m "not all_faults and not all_installs" tests
+	$(RUN) -m pytest -n 3 --dist loadgroup -m "not all_faults and not all_installs" tests
 
 faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests/faults
