@@ -97,18 +97,25 @@ class Gate:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket, self._turn, self._under_way = bucket, asyncio.Lock(), 0
+        self._entered = self._learned = 0
 
-    async def enter(self) -> None:
-        """Returns when the request may go. Whoever enters must ``leave``."""
+    async def enter(self) -> int:
+        """Returns when the request may go, with its number. Whoever enters must ``leave``."""
         async with self._turn:
             while not self._bucket.take():  # noqa: ASYNC110 - how long to wait is known, but a refusal may lengthen it
                 await asyncio.sleep(self._bucket.wait())
         self._under_way += 1
+        self._entered += 1
+        return self._entered
 
-    def leave(self, left: int | None = None) -> None:
-        """The request is over; ``left`` is what Azure counted when it arrived there, later ones not included."""
+    def leave(self, number: int, left: int | None = None) -> None:
+        """The request is over; ``left`` is what Azure counted when it arrived there, later ones not included.
+
+        Answers overtake each other: what one says that went before another which was heard is out of date.
+        """
         self._under_way -= 1
-        if left is not None:
+        if left is not None and number > self._learned:
+            self._learned = number
             self._bucket.learn(left - self._under_way)
 
     def hold(self, seconds: float) -> None:
@@ -150,23 +157,24 @@ class Pass:
 
     def __init__(self, kind: str, arm: Gate | None, provider: Gate) -> None:
         self._kind, self._arm, self._provider = kind, arm, provider
+        self._numbers = (0, 0)
 
     async def enter(self) -> None:
         """The provider's gate first, so that its queue takes nothing of what the others need."""
-        await self._provider.enter()
-        if self._arm is not None:
-            try:
-                await self._arm.enter()
-            except BaseException:
-                self._provider.leave()
-                raise
+        number = await self._provider.enter()
+        try:
+            self._numbers = number, await self._arm.enter() if self._arm is not None else 0
+        except BaseException:
+            self._provider.leave(number)
+            raise
 
     def leave(self, status: int | None, headers: Mapping[str, str]) -> None:
         """Takes in what Azure said; ``status`` is None without an answer."""
+        of_provider, of_arm = self._numbers
         by_arm = _least(headers, f"{_REMAINING}-{self._kind}", f"{_REMAINING}-global-{self._kind}")
         if self._arm is not None:
-            self._arm.leave(by_arm)
-        self._provider.leave(_least(headers, f"{_REMAINING}-resource-requests"))
+            self._arm.leave(of_arm, by_arm)
+        self._provider.leave(of_provider, _least(headers, f"{_REMAINING}-resource-requests"))
         if status == 429:
             after = _seconds(headers.get("Retry-After"))
             self._provider.hold(after)

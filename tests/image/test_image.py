@@ -7,6 +7,7 @@ import re
 import stat
 import struct
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_what_is_installed_is_what_is_locked(platform: Image) -> None:
         "import json, importlib.metadata as m;"
         "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))"
     )
-    assert json.loads(shown) == locked("requirements.txt") | {"nbhd-united": "0.1.0"}
+    assert json.loads(shown) == locked("requirements.txt") | {"nbhd-united": version("nbhd-united")}
 
 
 def test_the_local_image_adds_the_offline_world_and_what_it_needs(platform: Image, local: Image) -> None:
@@ -118,7 +119,7 @@ def test_the_local_image_adds_the_offline_world_and_what_it_needs(platform: Imag
         "import json, importlib.metadata as m;"
         "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))"
     )
-    ours = {"nbhd-united": "0.1.0", "nbhd-united-local": "0.1.0"}
+    ours = {name: version(name) for name in ("nbhd-united", "nbhd-united-local")}
     wanted = locked("requirements.txt") | locked("requirements-local.txt") | ours
     assert json.loads(local.python(program)) == wanted
     assert local.run("nbhd-local", "--help").returncode == 0

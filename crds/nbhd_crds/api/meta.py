@@ -52,7 +52,8 @@ def _utc(value: datetime.datetime) -> datetime.datetime:
 Time = Annotated[
     datetime.datetime,
     AfterValidator(_utc),
-    PlainSerializer(lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
+    # Not strftime, which writes the year 999 with three digits.
+    PlainSerializer(lambda t: f"{t.replace(tzinfo=None).isoformat(timespec='seconds')}Z", str, when_used="json"),
     Field(json_schema_extra={"format": "date-time"}),
 ]
 """A moment in UTC with whole seconds, as Kubernetes' ``metav1.Time``."""

@@ -155,6 +155,18 @@ async def test_what_is_under_way_is_not_left_any_more() -> None:
     second.leave(None, {})
 
 
+async def test_an_answer_that_was_overtaken_tells_nothing_new() -> None:
+    gates = Gates()
+    first, second = gates.of("PUT", APP), gates.of("PUT", APP)
+    assert first
+    assert second
+    await first.enter()
+    await second.enter()
+    second.leave(200, {f"{LEFT}-writes": "1"})
+    first.leave(200, {f"{LEFT}-writes": "2"})  # when it arrived, the second had not taken one
+    assert sum([await passes(gates, "PUT", IDENTITY) for _ in range(3)]) <= 1
+
+
 async def test_sixty_at_once_are_not_refused(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

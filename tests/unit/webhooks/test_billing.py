@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbhd_crds.api.tenant import Billing
@@ -278,6 +278,7 @@ FIELDS = ["id", "status", "items", "plan", "created", "cancel_at", "cancel_at_pe
 INVOICE_FIELDS = ["status", "lines", "parent", "subscription", "created"]
 
 
+@example({"cancel_at": -30610224001}, [])  # the year 999
 @given(
     st.dictionaries(st.sampled_from(FIELDS), junk),
     st.lists(st.dictionaries(st.sampled_from(INVOICE_FIELDS), junk), max_size=3),
