@@ -7,6 +7,7 @@ two of its calls. Nothing of a body or a query is ever recorded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import re
 import time
@@ -188,9 +189,10 @@ class Traffic:
         return hold
 
     async def tell_streams(self, words: bytes) -> None:
-        """Puts something into all open streams that whoever is behind them did not say."""
+        """Puts something into all open streams that whoever is behind them did not say; one that ends hears nothing."""
         for stream in list(self.streams):
-            await stream.write(words)
+            with contextlib.suppress(ConnectionError):
+                await stream.write(words)
 
     def cut_streams(self) -> None:
         """Breaks all open streams."""

@@ -172,10 +172,11 @@ async def the_right_is_missing(life: Life) -> None:
 async def the_group_is_missing(life: Life) -> None:
     """The resource group is missing: a person is told, and it goes on once it is there."""
     path = f"/userAssignedIdentities/{life.azure_name}$"
-    life.platform.world.azure.traffic.fail_next("GET", path, 404, "ResourceGroupNotFound")
-    told = asyncio.create_task(life.platform.until(life.id, stalled("ResourceGroupNotFound")))
-    await life.pass_through("make")
-    await told
+    missing = life.platform.world.azure.traffic.fail_next("GET", path, 404, "ResourceGroupNotFound", times=10_000)
+    making = asyncio.create_task(life.pass_through("make"))
+    await life.platform.until(life.id, stalled("ResourceGroupNotFound"))
+    missing.times = 0
+    await making
     await life.end()
 
 
