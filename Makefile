@@ -27,7 +27,7 @@ node: tools ## An empty cluster with a real node that runs containers (root, Deb
 test: lint test-tools ## Everything that CI runs
 	$(RUN) -m pytest -n 3 --dist loadgroup -m "not all_faults and not all_installs" tests
 
-faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (half an hour)
+faults: tools ## Every service killed before and after each of its effects, every call to Azure failing in every way (25 minutes)
 	$(RUN) -m pytest -n 3 --dist loadgroup tests/faults
 
 installs: test-tools ## Every way to install and the upgrade from the last release, in real Pods (root, Debian; 10 minutes)
