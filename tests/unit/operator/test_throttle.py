@@ -10,7 +10,7 @@ import pytest
 from nbhd_local.azure import AzureWorld, Delays, Limits
 from nbhd_local.azure.limits import Rate
 from nbhd_local.ca import Authority
-from nbhd_operator.throttle import Bucket, Gates, operation_of
+from nbhd_operator.throttle import Bucket, Gates, Pass, operation_of
 from tests.unit.operator.conftest import connected
 
 
@@ -143,25 +143,26 @@ async def test_who_waits_after_a_refusal(
     assert {request for request in requests if not await passes(gates, *request)} == held
 
 
-async def test_what_is_under_way_is_not_left_any_more() -> None:
+async def two_under_way() -> tuple[Gates, Pass, Pass]:
+    """Two requests that count against the same limits, on their way in this order."""
     gates = Gates()
     first, second = gates.of("PUT", APP), gates.of("PUT", APP)
     assert first
     assert second
     await first.enter()
     await second.enter()
+    return gates, first, second
+
+
+async def test_what_is_under_way_is_not_left_any_more() -> None:
+    gates, first, second = await two_under_way()
     first.leave(200, {f"{LEFT}-writes": "1"})  # and the second is for that one
     assert not await passes(gates, "PUT", IDENTITY)
     second.leave(None, {})
 
 
 async def test_an_answer_that_was_overtaken_tells_nothing_new() -> None:
-    gates = Gates()
-    first, second = gates.of("PUT", APP), gates.of("PUT", APP)
-    assert first
-    assert second
-    await first.enter()
-    await second.enter()
+    gates, first, second = await two_under_way()
     second.leave(200, {f"{LEFT}-writes": "1"})
     first.leave(200, {f"{LEFT}-writes": "2"})  # when it arrived, the second had not taken one
     assert sum([await passes(gates, "PUT", IDENTITY) for _ in range(3)]) <= 1
