@@ -1,7 +1,8 @@
 """What the operator knows of the cluster: the last seen Tenants, Plans and Cells, with the indexes that decisions need.
 
-Filled by a list at start and at each sweep, kept fresh by ``handlers.py``. A watch may lose a deletion, so whoever is
-about to refuse something because of *another* object reads that one afresh first.
+Tenants are kept as ``packed.py`` makes them. Filled by a list at start and at each sweep, kept fresh by
+``handlers.py``. A watch may lose a deletion, so whoever is about to refuse something because of *another* object reads
+that one afresh first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operator's metrics. No label ever holds a tenant, a chat or a secret; words of Azure's are kept few and short.
 
-``runtime.py`` makes one object: the controller, the transport to Azure and the drift scan count in it, the queue and
+``runtime.py`` makes one object: the controller, the transport to Azure and the cells' keeper count in it, the queue and
 the cache are read when somebody asks. What describes the tenants is told by the leader only, so that sums are right.
 """
 

@@ -1,7 +1,8 @@
 """How a change of a Plan's runtime reaches its Tenants: a few at a time, and no further when those do not come up.
 
-Pure: from a Plan and the statuses of its Tenants to whose turn it is, and what to say of it. ``turns.py`` keeps it up
-to date; ``situation.py`` gives a Tenant whose turn it is not the runtime that its container was last made from.
+Pure: from a Plan and how the containers of its Tenants are to whose turn it is, and what to say of it. ``turns.py``
+keeps it up to date; ``situation.py`` gives a Tenant whose turn it is not the runtime that its container was last made
+from.
 """
 
 from __future__ import annotations
